@@ -1,0 +1,37 @@
+package listenq
+
+// A Conn is a connection that waits in the accept queue.
+type Conn struct {
+	ID   ConnID
+	Flow Flow
+}
+
+// An acceptQueue is a ring of connections, first in, first out.
+type acceptQueue struct {
+	ring  []Conn
+	first int
+	count int
+}
+
+func (q *acceptQueue) len() int { return q.count }
+
+func (q *acceptQueue) push(c Conn) {
+	if q.count == len(q.ring) {
+		grown := make([]Conn, max(8, 2*len(q.ring)))
+		n := copy(grown, q.ring[q.first:])
+		copy(grown[n:], q.ring[:q.first])
+		q.ring, q.first = grown, 0
+	}
+	q.ring[(q.first+q.count)%len(q.ring)] = c
+	q.count++
+}
+
+func (q *acceptQueue) pop() (Conn, bool) {
+	if q.count == 0 {
+		return Conn{}, false
+	}
+	c := q.ring[q.first]
+	q.first = (q.first + 1) % len(q.ring)
+	q.count--
+	return c, true
+}

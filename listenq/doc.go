@@ -1,0 +1,43 @@
+// Package listenq is the listen queue of one TCP socket as a pure state machine.
+//
+// It decides everything that happens on the passive side before a connection is
+// accepted: what the number handed to listen(2) becomes, which SYNs enter the
+// SYN queue, which requests become connections in the accept queue, what a full
+// queue answers, when a SYN-ACK is repeated and when a request is given up. It
+// sends nothing, reads no clock, starts no goroutine and draws no random number;
+// the caller hands in segments and the time, and carries out the outcomes:
+//
+//	l, err := listenq.New(listenq.Config{Backlog: 2, Window: 64240, Secret: secret})
+//	out := l.Segment(now, seg) // out.Verdict: send a SYN-ACK, a RST, nothing ...
+//	conn, ok := l.Accept()     // first in, first out
+//	if at, ok := l.NextTimeout(); ok { /* arm one timer */ }
+//	l.Advance(now, carryOut)   // SYN-ACKs to repeat, requests to forget
+//
+// # Contract
+//
+// Times are readings of one monotonic clock, as a duration since any fixed
+// origin, and never decrease from call to call. One timer is enough: after every
+// call that takes a time, NextTimeout says when Advance is due. The same calls
+// with the same arguments give the same outcomes, always.
+//
+// An Outcome carries the verdict, the rule that fired and both queue depths
+// afterwards; that one value is what a stack executes, what a trace prints and
+// what the counters count. Protocol outcomes are not Go errors.
+//
+// # Rules
+//
+// The rules are those of Linux 6.18, checked against recordings of a live kernel
+// (testdata/linux). Where a listener's Overflow asks for it, a SYN that Linux
+// would ignore is answered by RST instead. TCP Fast Open, SO_REUSEPORT migration
+// and ECN are not part of it.
+//
+// # Bounds
+//
+// The SYN queue holds at most backlog+1 requests, and one more for each SYN that
+// revives a connection in TIME-WAIT; the accept queue holds at most backlog+1
+// connections. Nothing else grows.
+//
+// # Concurrency
+//
+// A Listener is not safe for concurrent use; guard it with one mutex.
+package listenq

@@ -1,0 +1,202 @@
+package listenq
+
+import (
+	"iter"
+	"time"
+)
+
+// Config describes a listening socket.
+type Config struct {
+	// Backlog is the number handed to listen(2); see Limit.
+	Backlog int
+	// Window is the receive window that SYN-ACKs offer, in bytes. It bounds
+	// which segments are taken for a request; the protocol allows at most 65535
+	// here, and 0 accepts only the exact next sequence number.
+	Window uint32
+	// Secret keys the initial sequence numbers, the timestamp offsets and the
+	// cookies. Draw it from a good source; equal secrets give equal numbers.
+	Secret Secret
+	// Sysctls are the settings to start with; nil stands for DefaultSysctls.
+	Sysctls *Sysctls
+	// Overflow is what a full queue answers.
+	Overflow Overflow
+	// DeferAccept is TCP_DEFER_ACCEPT, rounded up to whole timeouts of the
+	// SYN-ACK schedule; 0 is off.
+	DeferAccept time.Duration
+	// SYNCount is TCP_SYNCNT: the number of SYN-ACK retransmissions, 1 to 127;
+	// 0 leaves it to tcp_synack_retries.
+	SYNCount int
+}
+
+// A Secret keys the hashes of a Listener.
+type Secret [64]byte
+
+// A Listener is one listening socket. Make it with New. It is not safe for
+// concurrent use.
+//
+// Segment and Advance are its inputs from the network and the clock, Accept,
+// Listen, Close, SetOverflow and SetSysctls those of the application; the other
+// methods only look.
+type Listener struct {
+	cfg         Config
+	sysctls     Sysctls
+	overflow    Overflow
+	limit       int
+	closed      bool
+	syn         synQueue
+	accept      acceptQueue
+	lastConn    ConnID
+	counters    Counters
+	deferTimes  uint8
+	issKey      sipKey
+	tsKey       sipKey
+	cookieKeys  [2]sipKey
+	cookieSent  time.Duration // when the SYN queue last overflowed into cookies
+	cookiesSent bool
+}
+
+// New returns a listener as it is after listen(2).
+func New(cfg Config) *Listener {
+	sysctls := DefaultSysctls()
+	if cfg.Sysctls != nil {
+		sysctls = *cfg.Sysctls
+	}
+	return &Listener{
+		cfg:        cfg,
+		sysctls:    sysctls,
+		overflow:   cfg.Overflow,
+		limit:      Limit(cfg.Backlog, sysctls.Somaxconn),
+		syn:        newSYNQueue(),
+		deferTimes: deferTimeouts(cfg.DeferAccept),
+		issKey:     newSipKey(cfg.Secret[0:]),
+		tsKey:      newSipKey(cfg.Secret[16:]),
+		cookieKeys: [2]sipKey{newSipKey(cfg.Secret[32:]), newSipKey(cfg.Secret[48:])},
+	}
+}
+
+// Listen is listen(2) on the listening socket: only the limit changes, nothing
+// that is queued is thrown out, and a socket that was shut down listens again
+// with the requests it still has (inet_csk_listen_start).
+func (l *Listener) Listen(backlog int) {
+	l.cfg.Backlog = backlog
+	l.limit = Limit(backlog, l.sysctls.Somaxconn)
+	l.closed = false
+}
+
+// Close is close(2), and shutdown(2) for reading: it empties the accept queue
+// and returns what was in it, first in first, for the caller to reset. Requests
+// stay, unanswered, until their timer fires or a segment arrives for them, which
+// is answered by RST (inet_csk_listen_stop).
+func (l *Listener) Close() []Conn {
+	l.closed = true
+	queued := make([]Conn, 0, l.accept.len())
+	for c, ok := l.accept.pop(); ok; c, ok = l.accept.pop() {
+		queued = append(queued, c)
+	}
+	return queued
+}
+
+// Accept takes the connection that was promoted first out of the accept queue;
+// it returns false if there is none.
+func (l *Listener) Accept() (Conn, bool) { return l.accept.pop() }
+
+// SetOverflow changes what a full queue answers from now on.
+func (l *Listener) SetOverflow(o Overflow) { l.overflow = o }
+
+// Overflow returns the policy in force.
+func (l *Listener) Overflow() Overflow { return l.overflow }
+
+// SetSysctls changes the settings from now on. As in the kernel, a new somaxconn
+// counts only when Listen is called again.
+func (l *Listener) SetSysctls(s Sysctls) { l.sysctls = s }
+
+// Backlog returns the number that listen was called with last.
+func (l *Listener) Backlog() int { return l.cfg.Backlog }
+
+// Limit returns what became of the backlog; both queues are full when they are
+// longer than it.
+func (l *Listener) Limit() int { return l.limit }
+
+// SYNQueueLen returns the number of requests.
+func (l *Listener) SYNQueueLen() int { return l.syn.len() }
+
+// AcceptQueueLen returns the number of connections that wait for accept.
+func (l *Listener) AcceptQueueLen() int { return l.accept.len() }
+
+// Counters returns what the listener has counted so far.
+func (l *Listener) Counters() Counters { return l.counters }
+
+// Requests yields the flows in the SYN queue: those with the fewest timeouts
+// first and of these the oldest first.
+func (l *Listener) Requests() iter.Seq[Flow] {
+	return func(yield func(Flow) bool) {
+		for i := range l.syn.waits {
+			for s := l.syn.waits[i].head; s != none; s = l.syn.at(s).next {
+				if !yield(l.syn.at(s).flow) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Segment decides about a segment that has arrived at the listener: one for a
+// flow that it holds a request for, or one that no connection claims.
+func (l *Listener) Segment(now time.Duration, seg *Segment) Outcome {
+	r, s := l.syn.find(seg.Flow)
+	if l.closed {
+		if r != nil {
+			l.syn.remove(s)
+		}
+		out := l.reset(seg, ListenerClosed)
+		out.Removed = r != nil
+		return out
+	}
+	if r != nil {
+		if out, decided := l.forRequest(now, r, s, seg); decided {
+			return out
+		}
+	}
+	return l.forListener(now, seg)
+}
+
+// outcome fills in the depths.
+func (l *Listener) outcome(v Verdict, why Reason, f Flow) Outcome {
+	return Outcome{
+		Verdict:     v,
+		Reason:      why,
+		SYNQueue:    l.syn.len(),
+		AcceptQueue: l.accept.len(),
+		Flow:        f,
+	}
+}
+
+// reset answers a segment with the RST of RFC 9293, section 3.10.7.1; a RST gets
+// no answer.
+func (l *Listener) reset(seg *Segment, why Reason) Outcome {
+	if seg.Flags.Has(RST) {
+		return l.outcome(Drop, why, seg.Flow)
+	}
+	l.counters.OutRsts++
+	out := l.outcome(SendRST, why, seg.Flow)
+	if seg.Flags.Has(ACK) {
+		out.Seq = seg.Ack
+	} else {
+		out.RSTACK = true
+		out.Ack = seg.end()
+	}
+	return out
+}
+
+func (l *Listener) acceptQueueFull() bool { return l.accept.len() > l.limit }
+
+func (l *Listener) synQueueFull() bool { return l.syn.len() > l.limit }
+
+// tsOffset is the timestamp offset for a pair of addresses.
+func (l *Listener) tsOffset(f *Flow) uint32 {
+	a := f.addresses()
+	return uint32(l.tsKey.sum(a[:]...))
+}
+
+// milliseconds is the clock of the timestamp option.
+func milliseconds(now time.Duration) uint32 { return uint32(now / time.Millisecond) }
