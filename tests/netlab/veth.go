@@ -1,0 +1,124 @@
+//go:build linux
+
+package netlab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// VethName is the name of the device at either end of a pair.
+const VethName = "veth0"
+
+// Veth joins two namespaces with a pair of Ethernet devices, both named
+// VethName, up, with MTU 1500 and the given addresses. A pair of namespaces
+// can be joined once.
+func Veth(t testing.TB, a, b *Namespace, addrA, addrB netip.Prefix) {
+	t.Helper()
+	if err := Join(a, b, addrA, addrB); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Join is Veth for programs.
+func Join(a, b *Namespace, addrA, addrB netip.Prefix) error {
+	h, err := a.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	pair := netlink.NewVeth(netlink.LinkAttrs{Name: VethName, MTU: 1500})
+	pair.PeerName = VethName
+	pair.PeerNamespace = netlink.NsFd(b.fd)
+	if err := h.LinkAdd(pair); err != nil {
+		return fmt.Errorf("netlab: add veth pair: %w", err)
+	}
+	if err := a.AddAddress(VethName, addrA); err != nil {
+		return err
+	}
+	return b.AddAddress(VethName, addrB)
+}
+
+// AddAddress gives an address to a device of the namespace and sets the device
+// up. Duplicate address detection is skipped, so an IPv6 address is usable at
+// once.
+func (n *Namespace) AddAddress(device string, addr netip.Prefix) error {
+	h, err := n.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(device)
+	if err != nil {
+		return fmt.Errorf("netlab: device %s: %w", device, err)
+	}
+	ipNet := &net.IPNet{IP: addr.Addr().AsSlice(), Mask: net.CIDRMask(addr.Bits(), addr.Addr().BitLen())}
+	a := &netlink.Addr{IPNet: ipNet}
+	if addr.Addr().Is6() {
+		a.Flags = unix.IFA_F_NODAD
+	}
+	if err := h.AddrAdd(link, a); err != nil {
+		return fmt.Errorf("netlab: address %v on %s: %w", addr, device, err)
+	}
+	if err := h.LinkSetUp(link); err != nil {
+		return fmt.Errorf("netlab: set %s up: %w", device, err)
+	}
+	return nil
+}
+
+// AddRoute sends packets for dst to a device of the namespace, through the
+// gateway via if that is valid.
+func (n *Namespace) AddRoute(device string, dst netip.Prefix, via netip.Addr) error {
+	h, err := n.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(device)
+	if err != nil {
+		return fmt.Errorf("netlab: device %s: %w", device, err)
+	}
+	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(dst)}
+	if via.IsValid() {
+		route.Gw = via.AsSlice()
+	}
+	if err := h.RouteAdd(route); err != nil {
+		return fmt.Errorf("netlab: route %v to %s: %w", dst, device, err)
+	}
+	return nil
+}
+
+// OwnRange makes every address of a range local to the namespace, so that
+// sockets can bind to any of them without each being assigned.
+func (n *Namespace) OwnRange(addrs netip.Prefix) error {
+	h, err := n.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	lo, err := h.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("netlab: device lo: %w", err)
+	}
+	route := &netlink.Route{
+		LinkIndex: lo.Attrs().Index,
+		Dst:       ipNet(addrs),
+		Type:      unix.RTN_LOCAL,
+		Table:     unix.RT_TABLE_LOCAL,
+		Scope:     netlink.SCOPE_HOST,
+	}
+	if err := h.RouteAdd(route); err != nil {
+		return fmt.Errorf("netlab: local range %v: %w", addrs, err)
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	p = p.Masked()
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
