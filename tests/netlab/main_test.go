@@ -22,8 +22,18 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv(roleEnv); role != "" {
 		os.Exit(play(role))
 	}
+	if os.Getenv(outerEnv) == "" {
+		outer, err := os.Readlink("/proc/self/ns/net")
+		if err != nil {
+			panic(err)
+		}
+		os.Setenv(outerEnv, outer)
+	}
 	os.Exit(netlab.Main(m))
 }
+
+// outerEnv names the network namespace in which go test started the tests.
+const outerEnv = "NETLAB_TEST_OUTER"
 
 // play enters a namespace and does what a test asked for.
 func play(role string) int {

@@ -16,8 +16,9 @@ import (
 const VethName = "veth0"
 
 // Veth joins two namespaces with a pair of Ethernet devices, both named
-// VethName, up, with MTU 1500 and the given addresses. A pair of namespaces
-// can be joined once.
+// VethName, up, with MTU 1500 and the given addresses. The ends know each
+// other's hardware address, so no neighbour discovery delays or clutters the
+// first packet. A namespace can be joined once.
 func Veth(t testing.TB, a, b *Namespace, addrA, addrB netip.Prefix) {
 	t.Helper()
 	if err := Join(a, b, addrA, addrB); err != nil {
@@ -41,7 +42,45 @@ func Join(a, b *Namespace, addrA, addrB netip.Prefix) error {
 	if err := a.AddAddress(VethName, addrA); err != nil {
 		return err
 	}
-	return b.AddAddress(VethName, addrB)
+	if err := b.AddAddress(VethName, addrB); err != nil {
+		return err
+	}
+	if err := introduce(a, b, addrB.Addr()); err != nil {
+		return err
+	}
+	return introduce(b, a, addrA.Addr())
+}
+
+// introduce tells n the hardware address of its peer for good.
+func introduce(n, peer *Namespace, addr netip.Addr) error {
+	there, err := peer.Netlink()
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	far, err := there.LinkByName(VethName)
+	if err != nil {
+		return fmt.Errorf("netlab: device %s: %w", VethName, err)
+	}
+	here, err := n.Netlink()
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	near, err := here.LinkByName(VethName)
+	if err != nil {
+		return fmt.Errorf("netlab: device %s: %w", VethName, err)
+	}
+	neighbour := &netlink.Neigh{
+		LinkIndex:    near.Attrs().Index,
+		State:        netlink.NUD_PERMANENT,
+		IP:           addr.AsSlice(),
+		HardwareAddr: far.Attrs().HardwareAddr,
+	}
+	if err := here.NeighSet(neighbour); err != nil {
+		return fmt.Errorf("netlab: neighbour %v: %w", addr, err)
+	}
+	return nil
 }
 
 // AddAddress gives an address to a device of the namespace and sets the device
@@ -57,8 +96,7 @@ func (n *Namespace) AddAddress(device string, addr netip.Prefix) error {
 	if err != nil {
 		return fmt.Errorf("netlab: device %s: %w", device, err)
 	}
-	ipNet := &net.IPNet{IP: addr.Addr().AsSlice(), Mask: net.CIDRMask(addr.Bits(), addr.Addr().BitLen())}
-	a := &netlink.Addr{IPNet: ipNet}
+	a := &netlink.Addr{IPNet: ipNet(addr)}
 	if addr.Addr().Is6() {
 		a.Flags = unix.IFA_F_NODAD
 	}
@@ -83,7 +121,7 @@ func (n *Namespace) AddRoute(device string, dst netip.Prefix, via netip.Addr) er
 	if err != nil {
 		return fmt.Errorf("netlab: device %s: %w", device, err)
 	}
-	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(dst)}
+	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(dst.Masked())}
 	if via.IsValid() {
 		route.Gw = via.AsSlice()
 	}
@@ -107,7 +145,7 @@ func (n *Namespace) OwnRange(addrs netip.Prefix) error {
 	}
 	route := &netlink.Route{
 		LinkIndex: lo.Attrs().Index,
-		Dst:       ipNet(addrs),
+		Dst:       ipNet(addrs.Masked()),
 		Type:      unix.RTN_LOCAL,
 		Table:     unix.RT_TABLE_LOCAL,
 		Scope:     netlink.SCOPE_HOST,
@@ -119,6 +157,5 @@ func (n *Namespace) OwnRange(addrs netip.Prefix) error {
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
-	p = p.Masked()
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
