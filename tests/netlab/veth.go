@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -48,7 +49,34 @@ func Join(a, b *Namespace, addrA, addrB netip.Prefix) error {
 	if err := introduce(a, b, addrB.Addr()); err != nil {
 		return err
 	}
-	return introduce(b, a, addrA.Addr())
+	if err := introduce(b, a, addrA.Addr()); err != nil {
+		return err
+	}
+	if err := awaitLocal(a, addrA.Addr()); err != nil {
+		return err
+	}
+	return awaitLocal(b, addrB.Addr())
+}
+
+// awaitLocal waits until n takes packets for its own address. The kernel
+// enters the route of an IPv6 address from a work queue, and a SYN that comes
+// earlier is lost for a second.
+func awaitLocal(n *Namespace, addr netip.Addr) error {
+	h, err := n.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	const patience = 5 * time.Second
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		routes, err := h.RouteGet(addr.AsSlice())
+		if err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("netlab: %v is not local after %v: routes %v, %v", addr, patience, routes, err)
+		}
+	}
 }
 
 // introduce tells n the hardware address of its peer for good.
