@@ -39,8 +39,8 @@ func cookieMSS(f *Flow) *[4]uint16 {
 }
 
 // sendCookie answers a SYN without keeping anything (cookie_init_sequence).
-func (l *Listener) sendCookie(now time.Duration, seg *Segment) Outcome {
-	l.cookieSent, l.cookiesSent = now, true
+func (l *Listener) sendCookie(now time.Duration, seg *Segment, out *Outcome) {
+	l.cookieSent = now
 	l.counters.SyncookiesSent++
 
 	peer := l.agreed(seg.Options)
@@ -53,17 +53,15 @@ func (l *Listener) sendCookie(now time.Duration, seg *Segment) Outcome {
 		index--
 	}
 	offset := l.tsOffset(&seg.Flow)
-	h := Handshake{
+	out.decide(SendCookie, SYNQueueFullCookie)
+	out.Handshake = Handshake{
 		IRS:      seg.Seq,
 		ISS:      l.cookie(now, &seg.Flow, seg.Seq, uint32(index)),
 		Peer:     peer,
 		TSVal:    cookieTimestamp(now, peer) + offset,
 		TSOffset: offset,
 	}
-	out := l.outcome(SendCookie, SYNQueueFullCookie, seg.Flow)
-	out.Seq, out.Ack = h.ISS, h.IRS+1
-	out.Handshake = h
-	return out
+	out.Seq, out.Ack = out.Handshake.ISS, out.Handshake.IRS+1
 }
 
 // cookieTimestamp is the latest clock reading whose low bits say what the
@@ -87,43 +85,49 @@ func cookieTimestamp(now time.Duration, peer Options) uint32 {
 // cookieACK completes a handshake whose SYN-ACK was a cookie, if the segment
 // proves one (cookie_v4_check, tcp_get_cookie_sock). Undecided segments have
 // nothing to do with cookies.
-func (l *Listener) cookieACK(now time.Duration, seg *Segment) (out Outcome, decided bool) {
-	recent := l.cookiesSent && now-l.cookieSent <= maxCookieAge*cookiePeriod
+func (l *Listener) cookieACK(now time.Duration, seg *Segment, out *Outcome) (decided bool) {
+	recent := now-l.cookieSent <= maxCookieAge*cookiePeriod
 	if l.sysctls.Syncookies == 0 || !recent {
-		return Outcome{}, false
+		return false
 	}
 	index, ok := l.checkCookie(now, &seg.Flow, seg.Seq-1, seg.Ack-1)
 	if !ok {
 		l.counters.SyncookiesFailed++
-		return Outcome{}, false
+		return false
 	}
 	l.counters.SyncookiesRecv++
 
 	offset := l.tsOffset(&seg.Flow)
 	peer := Options{MSS: cookieMSS(&seg.Flow)[index]}
 	if o := seg.Options; o.Timestamps {
-		options := o.TSEcr - offset
+		options := o.TSEcr
+		if options != 0 {
+			options -= offset
+		}
 		peer.Timestamps, peer.TSVal = true, o.TSVal
 		peer.SACKPermitted = options&tsSACK != 0
 		if scale := options & tsScaleMask; scale != tsScaleAbsent {
 			peer.WindowScaling, peer.WindowScale = true, uint8(min(scale, maxWindowScale))
 		}
 		if !l.sysctls.Timestamps || peer.SACKPermitted && !l.sysctls.SACK || peer.WindowScaling && !l.sysctls.WindowScaling {
-			return Outcome{}, false
+			return false
 		}
 	}
 	if l.acceptQueueFull() {
 		l.counters.ListenOverflows++
 		l.counters.ListenDrops++
-		return l.outcome(Drop, AcceptQueueFull, seg.Flow), true
+		out.decide(Drop, AcceptQueueFull)
+		return true
 	}
-	return l.promote(seg.Flow, Handshake{
+	out.Handshake = Handshake{
 		IRS:      seg.Seq - 1,
 		ISS:      seg.Ack - 1,
 		Peer:     peer,
 		TSVal:    milliseconds(now) + offset,
 		TSOffset: offset,
-	}, ValidCookie), true
+	}
+	l.promote(ValidCookie, out)
+	return true
 }
 
 // cookie is secure_tcp_syn_cookie: a sequence number that carries its age and

@@ -19,6 +19,9 @@ const (
 	minRetries = 2
 	// defaultMSS stands for an absent MSS option (TCP_MSS_DEFAULT).
 	defaultMSS = 536
+	// maxWindow is the largest window field, hence the largest window of a
+	// SYN-ACK, which is never scaled (RFC 7323, section 2.2).
+	maxWindow = math.MaxUint16
 	// maxWindowScale is the largest shift of RFC 7323, section 2.3.
 	maxWindowScale = 14
 )

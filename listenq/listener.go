@@ -38,21 +38,20 @@ type Secret [64]byte
 // Listen, Close, SetOverflow and SetSysctls those of the application; the other
 // methods only look.
 type Listener struct {
-	cfg         Config
-	sysctls     Sysctls
-	overflow    Overflow
-	limit       int
-	closed      bool
-	syn         synQueue
-	accept      acceptQueue
-	lastConn    ConnID
-	counters    Counters
-	deferTimes  uint8
-	issKey      sipKey
-	tsKey       sipKey
-	cookieKeys  [2]sipKey
-	cookieSent  time.Duration // when the SYN queue last overflowed into cookies
-	cookiesSent bool
+	cfg        Config
+	sysctls    Sysctls
+	overflow   Overflow
+	limit      int
+	closed     bool
+	syn        synQueue
+	accept     acceptQueue
+	lastConn   ConnID
+	counters   Counters
+	deferTimes uint8
+	issKey     sipKey
+	tsKey      sipKey
+	cookieKeys [2]sipKey
+	cookieSent time.Duration // when a cookie was sent last, or never
 }
 
 // New returns a listener as it is after listen(2).
@@ -71,6 +70,7 @@ func New(cfg Config) *Listener {
 		issKey:     newSipKey(cfg.Secret[0:]),
 		tsKey:      newSipKey(cfg.Secret[16:]),
 		cookieKeys: [2]sipKey{newSipKey(cfg.Secret[32:]), newSipKey(cfg.Secret[48:])},
+		cookieSent: never,
 	}
 }
 
@@ -142,50 +142,42 @@ func (l *Listener) Requests() iter.Seq[Flow] {
 
 // Segment decides about a segment that has arrived at the listener: one for a
 // flow that it holds a request for, or one that no connection claims.
-func (l *Listener) Segment(now time.Duration, seg *Segment) Outcome {
-	r, s := l.syn.find(seg.Flow)
-	if l.closed {
+func (l *Listener) Segment(now time.Duration, seg *Segment) (out Outcome) {
+	out.Flow = seg.Flow
+	hash := l.flowHash(&seg.Flow)
+	r, s := l.syn.find(&seg.Flow, hash.bucket())
+	switch {
+	case l.closed:
 		if r != nil {
-			l.syn.remove(s)
+			l.removeRequest(s, &out)
 		}
-		out := l.reset(seg, ListenerClosed)
-		out.Removed = r != nil
-		return out
+		l.reset(seg, ListenerClosed, &out)
+	case r == nil || !l.forRequest(now, r, s, seg, &out):
+		l.forListener(now, seg, hash, &out)
 	}
-	if r != nil {
-		if out, decided := l.forRequest(now, r, s, seg); decided {
-			return out
-		}
-	}
-	return l.forListener(now, seg)
+	l.depths(&out)
+	return out
 }
 
-// outcome fills in the depths.
-func (l *Listener) outcome(v Verdict, why Reason, f Flow) Outcome {
-	return Outcome{
-		Verdict:     v,
-		Reason:      why,
-		SYNQueue:    l.syn.len(),
-		AcceptQueue: l.accept.len(),
-		Flow:        f,
-	}
+func (l *Listener) depths(out *Outcome) {
+	out.SYNQueue, out.AcceptQueue = l.syn.len(), l.accept.len()
 }
 
 // reset answers a segment with the RST of RFC 9293, section 3.10.7.1; a RST gets
 // no answer.
-func (l *Listener) reset(seg *Segment, why Reason) Outcome {
+func (l *Listener) reset(seg *Segment, why Reason, out *Outcome) {
 	if seg.Flags.Has(RST) {
-		return l.outcome(Drop, why, seg.Flow)
+		out.decide(Drop, why)
+		return
 	}
 	l.counters.OutRsts++
-	out := l.outcome(SendRST, why, seg.Flow)
+	out.decide(SendRST, why)
 	if seg.Flags.Has(ACK) {
 		out.Seq = seg.Ack
 	} else {
 		out.RSTACK = true
 		out.Ack = seg.end()
 	}
-	return out
 }
 
 func (l *Listener) acceptQueueFull() bool { return l.accept.len() > l.limit }

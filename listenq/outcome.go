@@ -113,6 +113,8 @@ type Outcome struct {
 	Conn ConnID
 }
 
+func (o *Outcome) decide(v Verdict, why Reason) { o.Verdict, o.Reason = v, why }
+
 // String is one line of a decision trace.
 func (o Outcome) String() string {
 	return fmt.Sprintf("%-7v synq=%d acceptq=%d  %v", o.Verdict, o.SYNQueue, o.AcceptQueue, o.Reason)

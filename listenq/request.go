@@ -5,29 +5,31 @@ import "time"
 // forRequest decides about a segment for a request, in the order of Linux
 // tcp_check_req. It leaves a segment with a wrong acknowledgment number to the
 // listener, where it may still be a cookie's.
-func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segment) (out Outcome, decided bool) {
+func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segment, out *Outcome) (decided bool) {
 	next := r.irs + 1
-	oldTimestamp := l.pawsReject(r, seg)
+	oldTimestamp := r.pawsReject(&seg.Options)
 
 	if seg.Seq == r.irs && seg.Flags&(SYN|RST|ACK) == SYN && !oldTimestamp {
 		if l.rateLimited(now, r, seg) {
 			l.counters.TCPACKSkippedSynRecv++
-			return l.outcome(Drop, RateLimited, seg.Flow), true
+			out.decide(Drop, RateLimited)
+			return true
 		}
 		l.syn.disarm(s)
 		l.syn.arm(s, now+rto(r.timeouts))
-		return l.repeatSYNACK(now, r, DuplicateSYN), true
+		l.repeatSYNACK(now, r, DuplicateSYN, out)
+		return true
 	}
 
-	badEcho := r.timestamps && seg.Options.Timestamps && seg.Options.TSEcr != 0 &&
-		(before(seg.Options.TSEcr, r.tsFirst) || before(r.tsLast, seg.Options.TSEcr))
-	acceptable := !oldTimestamp && !badEcho && inWindow(seg.Seq, seg.end(), next, next+min(l.cfg.Window, 65535))
+	badEcho := r.echoReject(&seg.Options)
+	acceptable := !oldTimestamp && !badEcho && inWindow(seg.Seq, seg.end(), next, next+min(l.cfg.Window, maxWindow))
 
 	if seg.Flags.Has(RST) {
-		return l.rstForRequest(now, r, s, seg, acceptable), true
+		l.rstForRequest(now, r, s, seg, acceptable, out)
+		return true
 	}
 	if seg.Flags.Has(ACK) && seg.Ack != r.iss+1 {
-		return Outcome{}, false
+		return false
 	}
 	if !acceptable {
 		switch {
@@ -38,90 +40,98 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 		}
 		if l.rateLimited(now, r, seg) {
 			l.counters.TCPACKSkippedSynRecv++
-			return l.outcome(Drop, RateLimited, seg.Flow), true
+			out.decide(Drop, RateLimited)
+			return true
 		}
-		return l.ackRequest(now, r, OutOfWindow), true
-	}
-	if seg.Options.Timestamps && r.timestamps && !before(next, seg.Seq) {
-		r.tsRecent = seg.Options.TSVal
+		l.ackRequest(now, r, OutOfWindow, out)
+		return true
 	}
 	// A SYN at the initial sequence number lies left of the window and is cut
 	// off; what is left of the segment counts.
 	if seg.Flags.Has(SYN) && seg.Seq != r.irs {
 		l.counters.AttemptFails++
 		l.counters.EmbryonicRsts++
-		l.syn.remove(s)
-		out := l.reset(seg, SYNInWindow)
-		out.Removed = true
-		return out, true
+		l.removeRequest(s, out)
+		l.reset(seg, SYNInWindow, out)
+		return true
 	}
 	if !seg.Flags.Has(ACK) {
-		return l.outcome(Drop, NoACKFlag, seg.Flow), true
+		out.decide(Drop, NoACKFlag)
+		return true
 	}
 	if r.timeouts < l.deferTimes && seg.end() == next {
 		r.acked = true
 		l.counters.TCPDeferAcceptDrop++
-		return l.outcome(Drop, DeferAccept, seg.Flow), true
+		out.decide(Drop, DeferAccept)
+		return true
 	}
 	if l.acceptQueueFull() {
-		return l.overflowFinalACK(r, s, seg), true
+		l.overflowFinalACK(r, s, seg, out)
+		return true
 	}
-	h := l.handshake(now, r)
+	l.handshake(now, r, &out.Handshake)
+	if r.timestamps && seg.Options.Timestamps && !before(next, seg.Seq) {
+		out.Handshake.Peer.TSVal = seg.Options.TSVal
+	}
 	l.syn.remove(s)
-	return l.promote(seg.Flow, h, FinalACK), true
+	l.promote(FinalACK, out)
+	return true
 }
 
 // overflowFinalACK is the final ACK that finds the accept queue full
 // (tcp_v4_syn_recv_sock, and listen_overflow in tcp_check_req).
-func (l *Listener) overflowFinalACK(r *request, s slot, seg *Segment) Outcome {
+func (l *Listener) overflowFinalACK(r *request, s slot, seg *Segment, out *Outcome) {
 	l.counters.ListenOverflows++
 	l.counters.ListenDrops++
 	if !l.overflow.ResetFinalACK && !l.sysctls.AbortOnOverflow {
 		r.acked = true
-		return l.outcome(Drop, AcceptQueueFull, seg.Flow)
+		out.decide(Drop, AcceptQueueFull)
+		return
 	}
 	l.counters.EmbryonicRsts++
-	l.syn.remove(s)
-	out := l.reset(seg, AcceptQueueFull)
-	out.Removed = true
-	return out
+	l.removeRequest(s, out)
+	l.reset(seg, AcceptQueueFull, out)
 }
 
 // rstForRequest removes the request only for a RST at exactly the next sequence
 // number; elsewhere in the window it draws a challenge ACK. The acknowledgment
 // number does not count. Kernels before 6.18.44 remove the request for every
 // RST in the window.
-func (l *Listener) rstForRequest(now time.Duration, r *request, s slot, seg *Segment, acceptable bool) Outcome {
+func (l *Listener) rstForRequest(now time.Duration, r *request, s slot, seg *Segment, acceptable bool, out *Outcome) {
 	switch {
 	case acceptable && seg.Seq == r.irs+1:
 		l.counters.AttemptFails++
 		l.counters.EmbryonicRsts++
-		l.syn.remove(s)
-		out := l.outcome(Drop, RSTExact, seg.Flow)
-		out.Removed = true
-		return out
+		l.removeRequest(s, out)
+		out.decide(Drop, RSTExact)
 	case acceptable && l.rateLimited(now, r, seg):
-		return l.outcome(Drop, RateLimited, seg.Flow)
+		out.decide(Drop, RateLimited)
 	case acceptable:
 		l.counters.TCPChallengeACK++
-		return l.ackRequest(now, r, RSTInWindow)
+		l.ackRequest(now, r, RSTInWindow, out)
+	default:
+		out.decide(Drop, RSTIgnored)
 	}
-	return l.outcome(Drop, RSTIgnored, seg.Flow)
 }
 
 // ackRequest is the ACK that tells a client where the request stands.
-func (l *Listener) ackRequest(now time.Duration, r *request, why Reason) Outcome {
-	out := l.outcome(SendACK, why, r.flow)
+func (l *Listener) ackRequest(now time.Duration, r *request, why Reason, out *Outcome) {
+	out.decide(SendACK, why)
 	out.Seq, out.Ack = r.iss+1, r.irs+1
-	out.Handshake = l.handshake(now, r)
-	return out
+	l.handshake(now, r, &out.Handshake)
 }
 
 // repeatSYNACK is a SYN-ACK that counts as a retransmission.
-func (l *Listener) repeatSYNACK(now time.Duration, r *request, why Reason) Outcome {
+func (l *Listener) repeatSYNACK(now time.Duration, r *request, why Reason, out *Outcome) {
 	l.counters.TCPSynRetrans++
 	l.counters.RetransSegs++
-	return l.synack(now, r, why)
+	l.synack(now, r, why, out)
+}
+
+// removeRequest forgets a request that became no connection.
+func (l *Listener) removeRequest(s slot, out *Outcome) {
+	l.syn.remove(s)
+	out.Removed = true
 }
 
 // rateLimited reports whether an answer must be left out because the last one
@@ -131,15 +141,22 @@ func (l *Listener) rateLimited(now time.Duration, r *request, seg *Segment) bool
 	if seg.Seq != seg.end() && !seg.Flags.Has(SYN) {
 		return false
 	}
-	if r.answered && now-r.lastAnswer < l.sysctls.InvalidRatelimit {
+	if now-r.lastAnswer < l.sysctls.InvalidRatelimit {
 		return true
 	}
-	r.answered, r.lastAnswer = true, now
+	r.lastAnswer = now
 	return false
 }
 
-// pawsReject reports whether the timestamp is older than the client's latest one
-// (RFC 7323, section 5.3; tcp_paws_reject).
-func (l *Listener) pawsReject(r *request, seg *Segment) bool {
-	return r.timestamps && seg.Options.Timestamps && r.tsRecent != 0 && before(seg.Options.TSVal, r.tsRecent)
+// pawsReject reports whether the timestamp is older than the SYN's (RFC 7323,
+// section 5.3; tcp_paws_reject).
+func (r *request) pawsReject(o *Options) bool {
+	return r.timestamps && o.Timestamps && r.tsRecent != 0 && before(o.TSVal, r.tsRecent)
+}
+
+// echoReject reports whether the segment echoes a timestamp that no SYN-ACK
+// carried; 0 stands for no echo (tsecr_reject in tcp_check_req).
+func (r *request) echoReject(o *Options) bool {
+	return r.timestamps && o.Timestamps && o.TSEcr != 0 &&
+		(before(o.TSEcr, r.tsFirst) || before(r.tsLast, o.TSEcr))
 }

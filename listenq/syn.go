@@ -4,65 +4,68 @@ import "time"
 
 // forListener decides about a segment that belongs to no request
 // (tcp_rcv_state_process in state LISTEN).
-func (l *Listener) forListener(now time.Duration, seg *Segment) Outcome {
+func (l *Listener) forListener(now time.Duration, seg *Segment, hash flowHash, out *Outcome) {
 	switch {
 	case seg.Flags.Has(RST):
-		return l.outcome(Drop, RSTIgnored, seg.Flow)
+		out.decide(Drop, RSTIgnored)
 	case seg.Flags.Has(ACK):
-		if !seg.Flags.Has(SYN) {
-			if out, decided := l.cookieACK(now, seg); decided {
-				return out
-			}
+		if seg.Flags.Has(SYN) || !l.cookieACK(now, seg, out) {
+			l.reset(seg, NoRequest, out)
 		}
-		return l.reset(seg, NoRequest)
 	case seg.Flags.Has(SYN) && !seg.Flags.Has(FIN):
-		return l.newSYN(now, seg)
+		l.newSYN(now, seg, hash, out)
+	default:
+		out.decide(Drop, NotASYN)
 	}
-	return l.outcome(Drop, NotASYN, seg.Flow)
 }
 
 // newSYN applies the tests of tcp_conn_request in their order.
-func (l *Listener) newSYN(now time.Duration, seg *Segment) Outcome {
+func (l *Listener) newSYN(now time.Duration, seg *Segment, hash flowHash, out *Outcome) {
 	cookie := false
 	if (l.sysctls.Syncookies == 2 || l.synQueueFull()) && !seg.TimeWait {
 		if l.sysctls.Syncookies == 0 {
 			l.counters.TCPReqQFullDrop++
-			return l.refuseSYN(seg, SYNQueueFull)
+			l.refuseSYN(seg, SYNQueueFull, out)
+			return
 		}
 		l.counters.TCPReqQFullDoCookies++
 		cookie = true
 	}
 	if l.acceptQueueFull() {
 		l.counters.ListenOverflows++
-		return l.refuseSYN(seg, AcceptQueueFull)
+		l.refuseSYN(seg, AcceptQueueFull, out)
+		return
 	}
 	if cookie {
-		return l.sendCookie(now, seg)
+		l.sendCookie(now, seg, out)
+		return
 	}
 	if l.inLastQuarter() && !seg.TimeWait && !seg.Proven {
-		return l.refuseSYN(seg, LastQuarter)
+		l.refuseSYN(seg, LastQuarter, out)
+		return
 	}
 
-	r, s := l.syn.add(seg.Flow)
+	r, s := l.syn.add(&seg.Flow, hash.bucket())
 	peer := l.agreed(seg.Options)
 	r.irs = seg.Seq
-	r.iss = l.initialSequence(now, &seg.Flow)
+	r.iss = hash.initialSequence(now)
 	r.mss = peer.MSS
 	r.windowScale, r.windowScaling = peer.WindowScale, peer.WindowScaling
 	r.sackPermitted = peer.SACKPermitted
 	r.timestamps, r.tsRecent = peer.Timestamps, peer.TSVal
-	r.tsFirst = milliseconds(now) + l.tsOffset(&seg.Flow)
 	l.syn.arm(s, now+rto(0))
-	return l.synack(now, r, NewRequest)
+	l.synack(now, r, NewRequest, out)
+	r.tsFirst = r.tsLast
 }
 
 // refuseSYN is the end of a SYN that finds no room.
-func (l *Listener) refuseSYN(seg *Segment, why Reason) Outcome {
+func (l *Listener) refuseSYN(seg *Segment, why Reason, out *Outcome) {
 	l.counters.ListenDrops++
 	if l.overflow.ResetSYN {
-		return l.reset(seg, why)
+		l.reset(seg, why, out)
+		return
 	}
-	return l.outcome(Drop, why, seg.Flow)
+	out.decide(Drop, why)
 }
 
 // inLastQuarter reports whether only proven addresses are let in: without
@@ -92,40 +95,26 @@ func (l *Listener) agreed(o Options) Options {
 }
 
 // synack is the SYN-ACK of a request, at first and each time it is repeated.
-func (l *Listener) synack(now time.Duration, r *request, why Reason) Outcome {
-	out := l.outcome(SendSYNACK, why, r.flow)
+func (l *Listener) synack(now time.Duration, r *request, why Reason, out *Outcome) {
+	out.decide(SendSYNACK, why)
 	out.Seq, out.Ack = r.iss, r.irs+1
 	out.Timeouts = int(r.timeouts)
-	out.Handshake = l.handshake(now, r)
+	l.handshake(now, r, &out.Handshake)
 	r.tsLast = out.Handshake.TSVal
-	return out
 }
 
-func (l *Listener) handshake(now time.Duration, r *request) Handshake {
-	offset := l.tsOffset(&r.flow)
-	return Handshake{
-		IRS:      r.irs,
-		ISS:      r.iss,
-		Peer:     r.options(),
-		TSVal:    milliseconds(now) + offset,
-		TSOffset: offset,
-	}
+func (l *Listener) handshake(now time.Duration, r *request, h *Handshake) {
+	h.IRS, h.ISS = r.irs, r.iss
+	h.Peer = r.options()
+	h.TSOffset = l.tsOffset(&r.flow)
+	h.TSVal = milliseconds(now) + h.TSOffset
 }
 
-// initialSequence is the ISS of RFC 6528: a keyed hash of the flow plus a clock
-// that ticks every 64 ns (Linux secure_tcp_seq).
-func (l *Listener) initialSequence(now time.Duration, f *Flow) uint32 {
-	a := f.addresses()
-	return uint32(l.issKey.sum(a[0], a[1], a[2], a[3], f.ports())) + uint32(now>>6)
-}
-
-// promote moves a finished handshake into the accept queue.
-func (l *Listener) promote(f Flow, h Handshake, why Reason) Outcome {
+// promote puts a finished handshake into the accept queue.
+func (l *Listener) promote(why Reason, out *Outcome) {
 	l.lastConn++
-	l.accept.push(Conn{ID: l.lastConn, Flow: f})
+	l.accept.push(Conn{ID: l.lastConn, Flow: out.Flow})
 	l.counters.PassiveOpens++
-	out := l.outcome(Promote, why, f)
-	out.Handshake = h
+	out.decide(Promote, why)
 	out.Conn = l.lastConn
-	return out
 }

@@ -1,9 +1,15 @@
 package listenq
 
-import "time"
+import (
+	"math"
+	"math/bits"
+	"time"
+)
 
 // A request is a half-open connection: a SYN that was answered.
 type request struct {
+	hash     uint32 // of the flow
+	chain    slot   // the next request in the same bucket
 	flow     Flow
 	irs, iss uint32
 	// tsRecent is the client's latest timestamp; tsFirst and tsLast bound the
@@ -16,13 +22,15 @@ type request struct {
 	sackPermitted             bool
 	timestamps                bool
 	acked                     bool // an ACK came but could not complete the request
-	answered                  bool // lastAnswer is valid
-	deadline                  time.Duration
-	lastAnswer                time.Duration
 	// prev and next link the requests that wait for the same timeout; next also
 	// links free slots.
 	prev, next slot
+	deadline   time.Duration
+	lastAnswer time.Duration // last answer that tcp_invalid_ratelimit counts, or never
 }
+
+// never is a time so long ago that nothing measured from it is recent.
+const never time.Duration = math.MinInt64 / 2
 
 func (r *request) options() Options {
 	return Options{
@@ -36,69 +44,119 @@ func (r *request) options() Options {
 }
 
 // A slot is the index of a request in a synQueue, or none.
-type slot int32
+type slot uint32
 
-const none slot = -1
+const none slot = math.MaxUint32
 
 // chunkSize is how many requests are allocated at once: few enough to cost an
 // idle listener little, many enough that a flood allocates rarely.
 const chunkSize = 128
 
+// idleChunks is how many chunks an empty queue may keep for the next burst.
+const idleChunks = 8
+
 // A synQueue holds the requests of a listener: by flow, and by deadline.
+//
+// By flow it is a table of short chains that gains two buckets with every
+// request that is more than there ever were (linear hashing, Litwin 1980), so
+// that no SYN waits for a large table to be built anew.
 //
 // All requests with the same number of timeouts wait equally long, so those
 // that wait for the same timeout form a list that is sorted by deadline if new
 // ones are put at its end. There are few lists, hence finding the next deadline
 // and arming a timer cost the same whether ten requests exist or a million.
 type synQueue struct {
-	byFlow map[Flow]slot
-	chunks []*[chunkSize]request
-	free   slot
-	waits  [rtoLevels]struct{ head, tail slot }
-	young  int // requests whose timer has not fired yet
+	buckets []slot
+	chunks  []*[chunkSize]request
+	free    slot
+	count   int
+	young   int // requests whose timer has not fired yet
+	waits   [rtoLevels]struct{ head, tail slot }
 }
 
 func newSYNQueue() synQueue {
-	q := synQueue{}
-	q.reset()
-	return q
-}
-
-func (q *synQueue) reset() {
-	*q = synQueue{byFlow: make(map[Flow]slot), free: none}
+	q := synQueue{buckets: []slot{none}, free: none}
 	for i := range q.waits {
 		q.waits[i].head, q.waits[i].tail = none, none
 	}
+	return q
 }
 
-func (q *synQueue) len() int { return len(q.byFlow) }
+func (q *synQueue) len() int { return q.count }
 
 func (q *synQueue) at(s slot) *request { return &q.chunks[s/chunkSize][s%chunkSize] }
 
 // find returns the request of a flow and its slot, or nil.
-func (q *synQueue) find(f Flow) (*request, slot) {
-	if s, ok := q.byFlow[f]; ok {
-		return q.at(s), s
+func (q *synQueue) find(f *Flow, hash uint32) (*request, slot) {
+	for s := *q.bucket(hash); s != none; {
+		r := q.at(s)
+		if r.hash == hash && r.flow == *f {
+			return r, s
+		}
+		s = r.chain
 	}
 	return nil, none
 }
 
-// add makes a request for the flow, not armed yet.
-func (q *synQueue) add(f Flow) (*request, slot) {
-	if q.free == none {
-		q.chunks = append(q.chunks, new([chunkSize]request))
-		for s := slot(len(q.chunks)*chunkSize) - 1; s >= slot((len(q.chunks)-1)*chunkSize); s-- {
-			q.at(s).next = q.free
-			q.free = s
+// bucket returns the head of the chain for a hash: as many of its low bits count
+// as number the buckets, and one less where that bucket does not exist yet.
+func (q *synQueue) bucket(hash uint32) *slot {
+	n := uint32(len(q.buckets))
+	mask := uint32(1)<<bits.Len32(n-1) - 1
+	i := hash & mask
+	if i >= n {
+		i &= mask >> 1
+	}
+	return &q.buckets[i]
+}
+
+// addBucket splits the chain whose hashes agree with the new bucket's number in
+// all but the highest bit.
+func (q *synQueue) addBucket() {
+	n := uint32(len(q.buckets))
+	q.buckets = append(q.buckets, none)
+	added := &q.buckets[n]
+	link := &q.buckets[n&^(1<<(bits.Len32(n)-1))]
+	for *link != none {
+		s := *link
+		r := q.at(s)
+		if q.bucket(r.hash) != added {
+			link = &r.chain
+			continue
 		}
+		*link = r.chain
+		r.chain = *added
+		*added = s
+	}
+}
+
+// add makes a request for the flow, not armed yet.
+func (q *synQueue) add(f *Flow, hash uint32) (*request, slot) {
+	if q.free == none {
+		q.addChunk()
+	}
+	for len(q.buckets) <= 2*q.count {
+		q.addBucket()
 	}
 	s := q.free
 	r := q.at(s)
 	q.free = r.next
-	*r = request{flow: f, prev: none, next: none}
-	q.byFlow[f] = s
+	head := q.bucket(hash)
+	*r = request{hash: hash, chain: *head, flow: *f, prev: none, next: none, lastAnswer: never}
+	*head = s
+	q.count++
 	q.young++
 	return r, s
+}
+
+func (q *synQueue) addChunk() {
+	first := slot(len(q.chunks) * chunkSize)
+	q.chunks = append(q.chunks, new([chunkSize]request))
+	for i := range slot(chunkSize) {
+		q.at(first + i).next = first + i + 1
+	}
+	q.at(first + chunkSize - 1).next = q.free
+	q.free = first
 }
 
 // remove forgets an armed request. When the last one goes, so does the memory
@@ -106,12 +164,17 @@ func (q *synQueue) add(f Flow) (*request, slot) {
 func (q *synQueue) remove(s slot) {
 	r := q.at(s)
 	q.disarm(s)
+	link := q.bucket(r.hash)
+	for *link != s {
+		link = &q.at(*link).chain
+	}
+	*link = r.chain
 	if r.timeouts == 0 {
 		q.young--
 	}
-	delete(q.byFlow, r.flow)
-	if len(q.byFlow) == 0 && len(q.chunks) > 8 {
-		q.reset()
+	q.count--
+	if q.count == 0 && len(q.chunks) > idleChunks {
+		*q = newSYNQueue()
 		return
 	}
 	r.next = q.free

@@ -1,6 +1,9 @@
 package listenq
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // NextTimeout returns when Advance is due next; false if nothing is waiting.
 func (l *Listener) NextTimeout() (time.Duration, bool) {
@@ -35,19 +38,29 @@ func (l *Listener) Advance(now time.Duration, carryOut func(Outcome)) {
 }
 
 // timeout is Linux reqsk_timer_handler.
-func (l *Listener) timeout(at time.Duration, s slot) Outcome {
+func (l *Listener) timeout(at time.Duration, s slot) (out Outcome) {
 	r := l.syn.at(s)
+	out.Flow = r.flow
 	if l.closed {
-		return l.expire(r, s, ListenerClosed)
+		l.expire(r, s, ListenerClosed, &out)
+	} else {
+		l.counters.TCPTimeouts++
+		l.repeatOrExpire(at, r, s, &out)
 	}
-	l.counters.TCPTimeouts++
+	l.depths(&out)
+	return out
+}
 
+// repeatOrExpire is what syn_ack_recalc and its caller do.
+func (l *Listener) repeatOrExpire(at time.Duration, r *request, s slot, out *Outcome) {
 	retries, shed := l.retries()
 	if r.timeouts >= retries && (l.deferTimes == 0 || !r.acked || r.timeouts >= l.deferTimes) {
+		why := RetriesExhausted
 		if shed {
-			return l.expire(r, s, OldRequestShed)
+			why = OldRequestShed
 		}
-		return l.expire(r, s, RetriesExhausted)
+		l.expire(r, s, why, out)
+		return
 	}
 	resend := l.deferTimes == 0 || !r.acked || r.timeouts >= l.deferTimes-1
 
@@ -57,19 +70,18 @@ func (l *Listener) timeout(at time.Duration, s slot) Outcome {
 	l.syn.disarm(s)
 	r.timeouts++
 	l.syn.arm(s, at+rto(r.timeouts))
-	if !resend {
-		return l.outcome(Drop, DeferAcceptWait, r.flow)
+	if resend {
+		l.repeatSYNACK(at, r, RetransmitTimeout, out)
+		return
 	}
-	return l.repeatSYNACK(at, r, RetransmitTimeout)
+	out.decide(Drop, DeferAcceptWait)
+	out.Timeouts = int(r.timeouts)
 }
 
-func (l *Listener) expire(r *request, s slot, why Reason) Outcome {
-	flow, timeouts := r.flow, int(r.timeouts)
-	l.syn.remove(s)
-	out := l.outcome(Expire, why, flow)
-	out.Removed = true
-	out.Timeouts = timeouts
-	return out
+func (l *Listener) expire(r *request, s slot, why Reason, out *Outcome) {
+	out.decide(Expire, why)
+	out.Timeouts = int(r.timeouts)
+	l.removeRequest(s, out)
 }
 
 // retries returns how many retransmissions a request gets. While the SYN queue
@@ -80,7 +92,7 @@ func (l *Listener) retries() (n uint8, shed bool) {
 	if most == 0 {
 		most = l.sysctls.SYNACKRetries
 	}
-	n = uint8(most)
+	n = uint8(min(max(most, 0), math.MaxUint8))
 	length := l.syn.len()
 	if 2*length <= max(shedFloor, l.limit) {
 		return n, false
