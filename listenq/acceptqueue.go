@@ -26,12 +26,18 @@ func (q *acceptQueue) push(c Conn) {
 	q.count++
 }
 
-func (q *acceptQueue) pop() (Conn, bool) {
+func (q *acceptQueue) front() (Conn, bool) {
 	if q.count == 0 {
 		return Conn{}, false
 	}
-	c := q.ring[q.first]
-	q.first = (q.first + 1) % len(q.ring)
-	q.count--
-	return c, true
+	return q.ring[q.first], true
+}
+
+func (q *acceptQueue) pop() (Conn, bool) {
+	c, ok := q.front()
+	if ok {
+		q.first = (q.first + 1) % len(q.ring)
+		q.count--
+	}
+	return c, ok
 }
