@@ -1,0 +1,277 @@
+package stack
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// A Conn is a TCP connection of a Stack. It behaves like a *net.TCPConn.
+type Conn struct {
+	clock         tcpip.Clock
+	ep            tcpip.Endpoint
+	wq            *waiter.Queue
+	entry         waiter.Entry
+	local, remote net.Addr
+
+	// readable and writable hold a token after netstack said so.
+	readable, writable chan struct{}
+	closeOnce          sync.Once
+	closed             chan struct{}
+
+	readMu        sync.Mutex
+	readDeadline  deadline
+	writeMu       sync.Mutex
+	writeDeadline deadline
+	payload       bytes.Reader // of the Write under way
+}
+
+var _ net.Conn = (*Conn)(nil)
+
+// newConn wraps an endpoint whose addresses are known.
+func newConn(clock tcpip.Clock, ep tcpip.Endpoint, wq *waiter.Queue, local, remote net.Addr) *Conn {
+	c := &Conn{
+		clock:         clock,
+		ep:            ep,
+		wq:            wq,
+		local:         local,
+		remote:        remote,
+		readable:      make(chan struct{}, 1),
+		writable:      make(chan struct{}, 1),
+		closed:        make(chan struct{}),
+		readDeadline:  newDeadline(),
+		writeDeadline: newDeadline(),
+	}
+	c.entry.Init(c, waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr)
+	wq.EventRegister(&c.entry)
+	return c
+}
+
+// NotifyEvent implements waiter.EventListener; netstack calls it.
+func (c *Conn) NotifyEvent(mask waiter.EventMask) {
+	if mask&(waiter.ReadableEvents|waiter.EventHUp|waiter.EventErr) != 0 {
+		signal(c.readable)
+	}
+	if mask&(waiter.WritableEvents|waiter.EventHUp|waiter.EventErr) != 0 {
+		signal(c.writable)
+	}
+}
+
+// signal leaves a token in a channel that holds one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// await waits for a token; it fails when the deadline passes or the connection
+// is closed.
+func (c *Conn) await(op string, token <-chan struct{}, d *deadline) error {
+	select {
+	case <-token:
+		return nil
+	case <-d.wait():
+		return c.opError(op, os.ErrDeadlineExceeded)
+	case <-c.closed:
+		return c.opError(op, net.ErrClosed)
+	}
+}
+
+// check fails if the connection is closed or the deadline has passed.
+func (c *Conn) check(op string, d *deadline) error {
+	select {
+	case <-c.closed:
+		return c.opError(op, net.ErrClosed)
+	default:
+	}
+	select {
+	case <-d.wait():
+		return c.opError(op, os.ErrDeadlineExceeded)
+	default:
+		return nil
+	}
+}
+
+func (c *Conn) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
+}
+
+// Read implements net.Conn.
+func (c *Conn) Read(b []byte) (int, error) {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	if len(b) == 0 {
+		return 0, c.check("read", &c.readDeadline)
+	}
+	w := tcpip.SliceWriter(b)
+	return c.readTo(&w)
+}
+
+// readTo reads once, as soon as there is something.
+func (c *Conn) readTo(w io.Writer) (int, error) {
+	if err := c.check("read", &c.readDeadline); err != nil {
+		return 0, err
+	}
+	for {
+		res, err := c.ep.Read(w, tcpip.ReadOptions{})
+		switch err.(type) {
+		case nil:
+			if m, ok := c.ep.(interface{ ModerateRecvBuf(int) }); ok {
+				m.ModerateRecvBuf(res.Count)
+			}
+			return res.Count, nil
+		case *tcpip.ErrWouldBlock:
+			if err := c.await("read", c.readable, &c.readDeadline); err != nil {
+				return 0, err
+			}
+		default:
+			return 0, c.streamError("read", err)
+		}
+	}
+}
+
+// Write implements net.Conn.
+func (c *Conn) Write(b []byte) (int, error) {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	if err := c.check("write", &c.writeDeadline); err != nil {
+		return 0, err
+	}
+	c.payload.Reset(b)
+	defer c.payload.Reset(nil)
+	for c.payload.Len() > 0 {
+		_, err := c.ep.Write(&c.payload, tcpip.WriteOptions{})
+		switch err.(type) {
+		case nil:
+		case *tcpip.ErrWouldBlock:
+			if err := c.await("write", c.writable, &c.writeDeadline); err != nil {
+				return len(b) - c.payload.Len(), err
+			}
+		default:
+			return len(b) - c.payload.Len(), c.streamError("write", err)
+		}
+	}
+	return len(b), nil
+}
+
+// Close implements net.Conn: it sends what is still queued and a FIN, in the
+// background. Data that was received and not read turns the FIN into RST, as on
+// Linux.
+func (c *Conn) Close() error {
+	err := c.opError("close", net.ErrClosed)
+	c.closeOnce.Do(func() {
+		err = nil
+		close(c.closed)
+		c.stopTimers()
+		c.wq.EventUnregister(&c.entry)
+		c.ep.Close()
+	})
+	return err
+}
+
+// abort closes with a RST.
+func (c *Conn) abort() {
+	c.closeOnce.Do(func() {
+		close(c.closed)
+		c.stopTimers()
+		c.wq.EventUnregister(&c.entry)
+		c.ep.(gstack.TransportEndpoint).Abort()
+		c.ep.Close()
+	})
+}
+
+func (c *Conn) stopTimers() {
+	c.readDeadline.set(c.clock, time.Time{})
+	c.writeDeadline.set(c.clock, time.Time{})
+}
+
+// CloseRead shuts down the reading side (shutdown(2), SHUT_RD).
+func (c *Conn) CloseRead() error { return c.shutdown(tcpip.ShutdownRead) }
+
+// CloseWrite sends a FIN behind what is queued (shutdown(2), SHUT_WR); reading
+// goes on.
+func (c *Conn) CloseWrite() error { return c.shutdown(tcpip.ShutdownWrite) }
+
+func (c *Conn) shutdown(how tcpip.ShutdownFlags) error {
+	select {
+	case <-c.closed:
+		return c.opError("close", net.ErrClosed)
+	default:
+	}
+	if err := c.ep.Shutdown(how); err != nil {
+		return opError("close", "tcp", c.local, c.remote, "shutdown", err)
+	}
+	return nil
+}
+
+// LocalAddr implements net.Conn.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr implements net.Conn.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// SetDeadline implements net.Conn.
+func (c *Conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(&c.readDeadline, t) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(&c.writeDeadline, t) }
+
+func (c *Conn) setDeadline(d *deadline, t time.Time) error {
+	select {
+	case <-c.closed:
+		return c.opError("set", net.ErrClosed)
+	default:
+	}
+	d.set(c.clock, t)
+	return nil
+}
+
+// SetLinger sets what Close does with data that is not sent yet: sec < 0, the
+// default, sends it in the background; 0 discards it and sends RST; netstack
+// treats other values like the default.
+func (c *Conn) SetLinger(sec int) error {
+	c.ep.SocketOptions().SetLinger(tcpip.LingerOption{Enabled: sec >= 0, Timeout: time.Duration(sec) * time.Second})
+	return nil
+}
+
+// SetNoDelay switches Nagle's algorithm off, which is the default, or on.
+func (c *Conn) SetNoDelay(on bool) error {
+	c.ep.SocketOptions().SetDelayOption(!on)
+	return nil
+}
+
+// A lostConn is a connection that could not be handed to netstack. It behaves
+// like one that the client has reset.
+type lostConn struct {
+	local, remote net.Addr
+}
+
+func (c lostConn) reset(op string) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: os.NewSyscallError(op, syscall.ECONNRESET)}
+}
+
+func (c lostConn) Read([]byte) (int, error)         { return 0, c.reset("read") }
+func (c lostConn) Write([]byte) (int, error)        { return 0, c.reset("write") }
+func (c lostConn) Close() error                     { return nil }
+func (c lostConn) LocalAddr() net.Addr              { return c.local }
+func (c lostConn) RemoteAddr() net.Addr             { return c.remote }
+func (c lostConn) SetDeadline(time.Time) error      { return nil }
+func (c lostConn) SetReadDeadline(time.Time) error  { return nil }
+func (c lostConn) SetWriteDeadline(time.Time) error { return nil }

@@ -1,0 +1,40 @@
+// Package stack is a userspace TCP stack whose listen queue is explicit: gVisor
+// netstack carries established connections, and package listenq decides
+// everything that happens before.
+//
+//	s, err := stack.New(stack.Config{
+//		Link:      link, // any netstack link endpoint; package tun has some
+//		Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.2/24")},
+//	})
+//	l, err := s.Listen("tcp", "192.0.2.2:80", 2, nil)
+//	go http.Serve(l, handler)
+//	l.SetOverflow(listenq.Overflow{ResetSYN: true}) // from now on
+//	fmt.Println(l.Stats().AcceptQueue)
+//
+// # How a connection comes to be
+//
+// Segments that reach a listening port without a connection go to a
+// listenq.Listener, and its outcomes are what the wire shows: SYN-ACKs, cookies,
+// challenge ACKs and RSTs are built here, and netstack's own listener never sees
+// a segment. Only when listenq promotes a request is the connection grafted onto
+// netstack: a synthetic SYN and ACK create the endpoint, netstack's own SYN-ACK
+// is swallowed on its way out, and the endpoint is given the sequence number and
+// timestamp offset that the client has already been told. Segments that arrive
+// meanwhile are held and follow in order.
+//
+// # Errors
+//
+// Errors of the socket calls are *net.OpError around *os.SyscallError around an
+// errno, as in package net: errors.Is(err, syscall.EADDRINUSE) works. Closed
+// sockets match net.ErrClosed and deadlines os.ErrDeadlineExceeded.
+//
+// # Concurrency
+//
+// Everything exported is safe for concurrent use, unless it says otherwise.
+//
+// # Limits
+//
+// TCP only; one link. No TCP Fast Open and no ECN. A SYN for a connection in
+// TIME-WAIT is taken if its sequence number is beyond the old connection's, as
+// netstack demands; Linux also takes one with a newer timestamp.
+package stack

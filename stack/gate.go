@@ -1,0 +1,199 @@
+package stack
+
+import (
+	"net/netip"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/seqnum"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"github.com/ulisten/ulisten/listenq"
+)
+
+// netstackTCP is what netstack's own TCP offers to the rest of netstack.
+type netstackTCP interface {
+	gstack.TransportProtocol
+	gstack.SendBufSizeProto
+	QueuePacket(gstack.TransportEndpoint, gstack.TransportEndpointID, *gstack.PacketBuffer)
+}
+
+// gate is netstack's TCP with our passive open in front of it: it sees every
+// inbound segment together with the endpoint that the demuxer found, and keeps
+// those that concern a listen queue.
+type gate struct {
+	netstackTCP
+	s *Stack
+}
+
+func (s *Stack) newGate(g *gstack.Stack) gstack.TransportProtocol {
+	s.gate = &gate{netstackTCP: tcp.NewProtocolCUBIC(g).(netstackTCP), s: s}
+	return s.gate
+}
+
+// QueuePacket is called by the demuxer with locks of its own held, so nothing
+// here may look an endpoint up or close one.
+func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) {
+	e := ep.(*tcp.Endpoint)
+	switch e.EndpointState() {
+	case tcp.StateListen:
+		if l := g.s.listener(e); l != nil {
+			g.listening(l, e, id, pkt)
+			return
+		}
+	case tcp.StateTimeWait:
+		if l := g.s.listenerAt(id); l != nil && g.timeWait(l, e, id, pkt) {
+			return
+		}
+	case tcp.StateConnecting, tcp.StateSynRecv:
+		if g.s.grafts.hold(id, pkt) {
+			return
+		}
+	}
+	g.netstackTCP.QueuePacket(ep, id, pkt)
+}
+
+// listening takes a segment that no connection claims.
+func (g *gate) listening(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) {
+	if g.s.grafts.hold(id, pkt) {
+		return
+	}
+	seg, ok := g.parse(id, pkt)
+	if !ok {
+		return
+	}
+	if !seg.Flags.Has(listenq.SYN) && !l.holds(seg.Flow) {
+		// The connection that it belongs to may have been registered since the
+		// demuxer looked. Look again where that is allowed.
+		g.lookAgain(l, ep, id, pkt, seg)
+		return
+	}
+	l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
+}
+
+func (g *gate) lookAgain(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer, seg listenq.Segment) {
+	pkt = pkt.IncRef()
+	ok := g.s.later.do(func() {
+		defer pkt.DecRef()
+		found := g.s.g.FindTransportEndpoint(pkt.NetworkProtocolNumber, header.TCPProtocolNumber, id, pkt.NICID)
+		if e, ok := found.(*tcp.Endpoint); ok && e.EndpointState() != tcp.StateListen {
+			g.QueuePacket(e, id, pkt)
+			return
+		}
+		if !g.s.grafts.hold(id, pkt) {
+			l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
+		}
+	})
+	if !ok {
+		pkt.DecRef()
+		g.s.drop(func(d *Drops) { d.LaterOverflow++ })
+	}
+}
+
+// timeWait takes a segment of a connection in TIME-WAIT if it is a SYN that may
+// replace it, or belongs to the request that such a SYN made. netstack gets the
+// SYN through the endpoint in TIME-WAIT when the request is promoted, and then
+// ends that endpoint by itself.
+func (g *gate) timeWait(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
+	if g.s.grafts.hold(id, pkt) {
+		return true
+	}
+	seg, ok := g.parse(id, pkt)
+	if !ok {
+		return true
+	}
+	if !l.holds(seg.Flow) {
+		revives := seg.Flags&(listenq.SYN|listenq.ACK|listenq.RST|listenq.FIN) == listenq.SYN &&
+			expects(ep).LessThan(seqnum.Value(seg.Seq))
+		if !revives {
+			return false
+		}
+		seg.TimeWait = true
+	}
+	l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
+	return true
+}
+
+// parse checks a segment and turns it into what listenq decides about. Segments
+// that do not hold together are counted and forgotten.
+func (g *gate) parse(id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) (listenq.Segment, bool) {
+	h := header.TCP(pkt.TransportHeader().Slice())
+	if len(h) < header.TCPMinimumSize || int(h.DataOffset()) < header.TCPMinimumSize || int(h.DataOffset()) > len(h) {
+		g.s.drop(func(d *Drops) { d.Malformed++ })
+		return listenq.Segment{}, false
+	}
+	if !pkt.RXChecksumValidated &&
+		!h.IsChecksumValid(id.RemoteAddress, id.LocalAddress, pkt.Data().Checksum(), uint16(pkt.Data().Size())) {
+		g.s.drop(func(d *Drops) { d.Checksum++ })
+		return listenq.Segment{}, false
+	}
+	seg := listenq.Segment{
+		Flow:   flowOf(id),
+		Flags:  listenq.Flags(h.Flags()),
+		Seq:    h.SequenceNumber(),
+		Ack:    h.AckNumber(),
+		Window: h.WindowSize(),
+		Len:    pkt.Data().Size(),
+	}
+	options := h[header.TCPMinimumSize:h.DataOffset()]
+	if seg.Flags.Has(listenq.SYN) {
+		o := header.ParseSynOptions(options, seg.Flags.Has(listenq.ACK))
+		seg.Options = listenq.Options{
+			MSS:           o.MSS,
+			WindowScaling: o.WS >= 0,
+			WindowScale:   uint8(max(o.WS, 0)),
+			SACKPermitted: o.SACKPermitted,
+			Timestamps:    o.TS,
+			TSVal:         o.TSVal,
+			TSEcr:         o.TSEcr,
+		}
+	} else {
+		o := header.ParseTCPOptions(options)
+		seg.Options = listenq.Options{Timestamps: o.TS, TSVal: o.TSVal, TSEcr: o.TSEcr}
+	}
+	return seg, true
+}
+
+func flowOf(id gstack.TransportEndpointID) listenq.Flow {
+	return listenq.NewFlow(
+		netip.AddrPortFrom(fromAddress(id.LocalAddress), id.LocalPort),
+		netip.AddrPortFrom(fromAddress(id.RemoteAddress), id.RemotePort))
+}
+
+// listener returns the listener behind one of netstack's endpoints.
+func (s *Stack) listener(ep *tcp.Endpoint) *Listener {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.listeners[ep]
+}
+
+// listenerAt returns the listener that a SYN for this local address and port
+// would reach: one bound to the address before one bound to all.
+func (s *Stack) listenerAt(id gstack.TransportEndpointID) *Listener {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	local := fromAddress(id.LocalAddress)
+	var wildcard *Listener
+	for _, l := range s.listeners {
+		if l.local.Port() != id.LocalPort || !l.takes(local) {
+			continue
+		}
+		if !l.local.Addr().IsUnspecified() {
+			return l
+		}
+		wildcard = l
+	}
+	return wildcard
+}
+
+var _ tcpip.PacketOwner = ours
+
+// ours marks the packets that this package makes, so that its own SYN-ACKs are
+// not taken for netstack's.
+var ours = packetOwner{}
+
+type packetOwner struct{}
+
+func (packetOwner) KUID() uint32 { return 0 }
+func (packetOwner) KGID() uint32 { return 0 }

@@ -1,0 +1,337 @@
+package stack
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"github.com/ulisten/ulisten/listenq"
+)
+
+const (
+	// heldLimit bounds the segments held for one connection while it is being
+	// grafted, which takes microseconds; a sender's first window fits.
+	heldLimit = 64
+	// graftTimeout is when a connection that netstack has not taken over counts
+	// as lost. Only a race with a route or an address that disappears leads
+	// there.
+	graftTimeout = time.Second
+	// minMSS is the least segment size that a client can force on us, options
+	// included (Linux TCP_MIN_MSS).
+	minMSS = 88
+)
+
+// An arrival is a segment on its way through the gate.
+type arrival struct {
+	ep  *tcp.Endpoint // that the demuxer found: listening, or in TIME-WAIT
+	id  gstack.TransportEndpointID
+	pkt *gstack.PacketBuffer
+}
+
+// A graft is a connection between listenq's promotion and netstack's endpoint.
+type graft struct {
+	l         *Listener
+	conn      listenq.ConnID
+	handshake listenq.Handshake
+	id        gstack.TransportEndpointID
+	window    uint16        // of the segment that completed the handshake
+	tsEcr     uint32        // its echoed timestamp
+	since     time.Duration // when it was promoted
+	held      []*gstack.PacketBuffer
+}
+
+// grafts are the connections being grafted, by flow.
+type grafts struct {
+	s *Stack
+	// count is len(byFlow), readable without the lock: nearly always 0.
+	count atomic.Int32
+
+	mu     sync.Mutex
+	byFlow map[gstack.TransportEndpointID]*graft
+	timer  tcpip.Timer
+	closed bool
+}
+
+func (g *grafts) init(s *Stack) {
+	g.s = s
+	g.byFlow = make(map[gstack.TransportEndpointID]*graft)
+}
+
+// begin hands a promoted connection to netstack: a SYN with what the handshake
+// agreed on goes to the endpoint that the demuxer found. The rest happens in
+// synack, when netstack answers it.
+func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a arrival) {
+	gr := &graft{
+		l:         l,
+		conn:      o.Conn,
+		handshake: o.Handshake,
+		id:        a.id,
+		window:    seg.Window,
+		tsEcr:     seg.Options.TSEcr,
+		since:     g.s.now(),
+	}
+	if seg.Len > 0 || seg.Flags.Has(listenq.FIN) {
+		gr.held = append(gr.held, a.pkt.IncRef())
+	}
+	g.mu.Lock()
+	g.byFlow[a.id] = gr
+	g.count.Store(int32(len(g.byFlow)))
+	if g.timer == nil && !g.closed {
+		g.timer = g.s.clock.AfterFunc(graftTimeout, g.expire)
+	}
+	g.mu.Unlock()
+
+	var buf [40]byte
+	peer := o.Handshake.Peer
+	syn := synthetic(a, segmentOut{
+		flags:   header.TCPFlagSyn,
+		seq:     o.Handshake.IRS,
+		window:  int(seg.Window),
+		options: synOptions(buf[:], peer),
+	})
+	g.s.gate.netstackTCP.QueuePacket(a.ep, a.id, syn)
+	syn.DecRef()
+}
+
+// hold keeps a segment of a connection that is being grafted; false means that
+// none is.
+func (g *grafts) hold(id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
+	if g.count.Load() == 0 {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gr, ok := g.byFlow[id]
+	if !ok {
+		return false
+	}
+	if len(gr.held) == heldLimit {
+		g.s.drop(func(d *Drops) { d.HeldOverflow++ })
+		return true
+	}
+	gr.held = append(gr.held, pkt.IncRef())
+	return true
+}
+
+// wants reports whether a SYN-ACK of netstack must not go out: because it
+// belongs to a connection being grafted, or because netstack must not have made
+// one for a port that is ours.
+func (g *grafts) wants(pkt *gstack.PacketBuffer) bool {
+	id := idOfOutgoing(pkt)
+	g.mu.Lock()
+	_, ok := g.byFlow[id]
+	g.mu.Unlock()
+	return ok || g.s.listenerAt(id) != nil
+}
+
+// synack gets netstack's answer to the synthetic SYN. It runs on the goroutine
+// that made the endpoint, with the endpoint locked and registered: the moment to
+// give it the numbers that the client knows, and to queue what the client sent.
+func (g *grafts) synack(pkt *gstack.PacketBuffer) {
+	id := idOfOutgoing(pkt)
+	ep, _ := g.s.g.FindTransportEndpoint(pkt.NetworkProtocolNumber, header.TCPProtocolNumber, id, nicID).(*tcp.Endpoint)
+
+	g.mu.Lock()
+	gr, ok := g.byFlow[id]
+	g.mu.Unlock()
+	switch {
+	case ep == nil:
+		return
+	case !ok:
+		g.stray(ep, id)
+		return
+	case !g.s.offer.agrees(pkt, &gr.handshake):
+		g.remove(gr)
+		g.s.logger.Error("netstack offers something else than the client was told", "client", gr.id.RemoteAddress)
+		g.fail(gr)
+		g.s.later.do(ep.Abort)
+		return
+	}
+	adopt(ep, gr.handshake.ISS, gr.handshake.TSOffset)
+	gr.l.grafting(ep, gr.conn)
+
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	peer := gr.handshake.Peer
+	var buf [12]byte
+	ack := synthetic(arrival{id: id, pkt: pkt}, segmentOut{
+		flags:   header.TCPFlagAck,
+		seq:     gr.handshake.IRS + 1,
+		ack:     gr.handshake.ISS + 1,
+		window:  int(gr.window),
+		options: ackOptions(buf[:], peer.Timestamps, peer.TSVal, gr.tsEcr),
+	})
+	g.s.gate.netstackTCP.QueuePacket(ep, id, ack)
+	ack.DecRef()
+	for _, pkt := range gr.held {
+		g.s.gate.netstackTCP.QueuePacket(ep, id, pkt)
+		pkt.DecRef()
+	}
+	delete(g.byFlow, id)
+	g.count.Store(int32(len(g.byFlow)))
+}
+
+// stray ends a handshake that netstack began by itself: a SYN that it moved from
+// a closing connection to its listener. The client's next SYN starts afresh.
+func (g *grafts) stray(ep *tcp.Endpoint, id gstack.TransportEndpointID) {
+	g.s.drop(func(d *Drops) { d.Strays++ })
+	g.s.logger.Debug("netstack began a handshake by itself", "client", id.RemoteAddress)
+	g.s.later.do(ep.Abort)
+}
+
+func (g *grafts) remove(gr *graft) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.byFlow, gr.id)
+	g.count.Store(int32(len(g.byFlow)))
+}
+
+// expire fails what has waited too long.
+func (g *grafts) expire() {
+	now := g.s.now()
+	var lost []*graft
+	g.mu.Lock()
+	g.timer = nil
+	for _, gr := range g.byFlow {
+		if now-gr.since >= graftTimeout || g.closed {
+			lost = append(lost, gr)
+		}
+	}
+	for _, gr := range lost {
+		delete(g.byFlow, gr.id)
+	}
+	g.count.Store(int32(len(g.byFlow)))
+	if len(g.byFlow) > 0 {
+		g.timer = g.s.clock.AfterFunc(graftTimeout, g.expire)
+	}
+	g.mu.Unlock()
+	for _, gr := range lost {
+		g.fail(gr)
+	}
+}
+
+// fail resets a connection that netstack did not take over; accept returns it
+// dead, as it would one that the client has reset.
+func (g *grafts) fail(gr *graft) {
+	g.s.drop(func(d *Drops) { d.GraftFailures++ })
+	g.s.logger.Warn("connection lost on the way to netstack", "client", gr.id.RemoteAddress)
+	for _, pkt := range gr.held {
+		pkt.DecRef()
+	}
+	g.s.send(gr.id, func(int) segmentOut {
+		return segmentOut{flags: header.TCPFlagRst, seq: gr.handshake.ISS + 1}
+	})
+	gr.l.lost(gr.conn, netip.AddrPortFrom(fromAddress(gr.id.RemoteAddress), gr.id.RemotePort))
+}
+
+func (g *grafts) close() {
+	g.mu.Lock()
+	g.closed = true
+	if g.timer != nil {
+		g.timer.Stop()
+		g.timer = nil
+	}
+	g.mu.Unlock()
+	g.expire()
+}
+
+// synthetic builds a segment as if the client had sent it.
+func synthetic(a arrival, seg segmentOut) *gstack.PacketBuffer {
+	size := header.TCPMinimumSize + len(seg.options)
+	ip := header.IPv4MinimumSize
+	v6 := a.id.RemoteAddress.Len() == header.IPv6AddressSize
+	if v6 {
+		ip = header.IPv6MinimumSize
+	}
+	view := buffer.NewViewSize(ip + size)
+	b := view.AsSlice()
+	if v6 {
+		header.IPv6(b).Encode(&header.IPv6Fields{
+			PayloadLength:     uint16(size),
+			TransportProtocol: header.TCPProtocolNumber,
+			HopLimit:          64,
+			SrcAddr:           a.id.RemoteAddress,
+			DstAddr:           a.id.LocalAddress,
+		})
+	} else {
+		header.IPv4(b).Encode(&header.IPv4Fields{
+			TotalLength: uint16(ip + size),
+			TTL:         64,
+			Protocol:    uint8(header.TCPProtocolNumber),
+			SrcAddr:     a.id.RemoteAddress,
+			DstAddr:     a.id.LocalAddress,
+		})
+	}
+	header.TCP(b[ip:]).Encode(&header.TCPFields{
+		SrcPort:    a.id.RemotePort,
+		DstPort:    a.id.LocalPort,
+		SeqNum:     seg.seq,
+		AckNum:     seg.ack,
+		DataOffset: uint8(size),
+		Flags:      seg.flags,
+		WindowSize: uint16(seg.window),
+	})
+	copy(b[ip+header.TCPMinimumSize:], seg.options)
+
+	pkt := gstack.NewPacketBuffer(gstack.PacketBufferOptions{Payload: buffer.MakeWithView(view)})
+	pkt.NICID = nicID
+	pkt.NetworkProtocolNumber = a.pkt.NetworkProtocolNumber
+	pkt.TransportProtocolNumber = header.TCPProtocolNumber
+	pkt.RXChecksumValidated = true
+	pkt.NetworkHeader().Consume(ip)
+	pkt.TransportHeader().Consume(size)
+	return pkt
+}
+
+// synOptions encodes what both sides agreed on, as the client's SYN had it.
+func synOptions(b []byte, peer listenq.Options) []byte {
+	n := header.EncodeMSSOption(uint32(max(peer.MSS, minMSS)), b)
+	if peer.SACKPermitted {
+		n += header.EncodeSACKPermittedOption(b[n:])
+	}
+	if peer.Timestamps {
+		n += header.EncodeTSOption(peer.TSVal, 0, b[n:])
+	}
+	if peer.WindowScaling {
+		n += header.EncodeWSOption(int(peer.WindowScale), b[n:])
+	}
+	for n%4 != 0 {
+		n += header.EncodeNOP(b[n:])
+	}
+	return b[:n]
+}
+
+// agrees compares netstack's SYN-ACK with what the client was told.
+func (o *offer) agrees(pkt *gstack.PacketBuffer, h *listenq.Handshake) bool {
+	t := header.TCP(pkt.TransportHeader().Slice())
+	got := header.ParseSynOptions(t[header.TCPMinimumSize:t.DataOffset()], true)
+	scale := -1
+	if h.Peer.WindowScaling {
+		scale = o.windowScale
+	}
+	return got.WS == scale &&
+		got.TS == h.Peer.Timestamps &&
+		got.SACKPermitted == (h.Peer.SACKPermitted && o.sack) &&
+		int(t.WindowSize()) == o.window(int(got.MSS))
+}
+
+// idOfOutgoing is the endpoint that sends a TCP packet.
+func idOfOutgoing(pkt *gstack.PacketBuffer) gstack.TransportEndpointID {
+	t := header.TCP(pkt.TransportHeader().Slice())
+	id := gstack.TransportEndpointID{LocalPort: t.SourcePort(), RemotePort: t.DestinationPort()}
+	if pkt.NetworkProtocolNumber == header.IPv4ProtocolNumber {
+		h := header.IPv4(pkt.NetworkHeader().Slice())
+		id.LocalAddress, id.RemoteAddress = h.SourceAddress(), h.DestinationAddress()
+	} else {
+		h := header.IPv6(pkt.NetworkHeader().Slice())
+		id.LocalAddress, id.RemoteAddress = h.SourceAddress(), h.DestinationAddress()
+	}
+	return id
+}

@@ -1,0 +1,484 @@
+package stack
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/ulisten/ulisten/listenq"
+)
+
+// netstackBacklog is the capacity of netstack's own listener, which must never
+// be the one that is full.
+const netstackBacklog = 1 << 30
+
+// ListenOptions are what a socket can set before listen(2). The zero value is a
+// socket as Linux makes it.
+type ListenOptions struct {
+	// Overflow is what a full queue answers; SetOverflow changes it later.
+	Overflow listenq.Overflow
+	// DeferAccept is TCP_DEFER_ACCEPT; 0 is off.
+	DeferAccept time.Duration
+	// SYNCount is TCP_SYNCNT, 1 to 127 retransmissions of the SYN-ACK; 0
+	// leaves it to net.ipv4.tcp_synack_retries.
+	SYNCount int
+}
+
+// A Listener is a listening socket. It implements net.Listener.
+type Listener struct {
+	s       *Stack
+	ep      *tcp.Endpoint
+	wq      *waiter.Queue
+	entry   waiter.Entry
+	network string
+	local   netip.AddrPort
+	v6Only  bool
+
+	mu     sync.Mutex
+	q      *listenq.Listener
+	timer  tcpip.Timer
+	due    time.Duration // when timer fires, if armed
+	armed  bool
+	closed bool
+
+	// fresh is set when netstack has connections to collect.
+	fresh atomic.Bool
+
+	readyMu sync.Mutex
+	ids     map[*tcp.Endpoint]listenq.ConnID // grafted, not collected yet
+	ready   map[listenq.ConnID]net.Conn      // collected, not accepted yet
+
+	wake     chan struct{} // holds a token when ready may have grown
+	done     chan struct{}
+	deadline deadline
+}
+
+var _ net.Listener = (*Listener)(nil)
+
+// Listen is socket, bind and listen in one. network is "tcp", "tcp4" or "tcp6";
+// an address without a host stands for all addresses, with "tcp" for those of
+// both IP versions; port 0 picks a free one. backlog is the number handed to
+// listen(2) (see listenq.Limit), a C int: negative values are allowed. opts may
+// be nil.
+//
+// Errors carry EADDRINUSE, EADDRNOTAVAIL for an address that is not the stack's,
+// and EINVAL for an option out of range.
+func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions) (*Listener, error) {
+	if opts == nil {
+		opts = &ListenOptions{}
+	}
+	local, err := resolve(network, address)
+	if err != nil {
+		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
+	}
+	addr := net.TCPAddrFromAddrPort(local)
+	fail := func(call string, err tcpip.Error) (*Listener, error) {
+		return nil, opError("listen", network, nil, addr, call, err)
+	}
+	if opts.SYNCount < 0 || opts.SYNCount > 127 || opts.DeferAccept < 0 {
+		return fail("setsockopt", &tcpip.ErrInvalidOptionValue{})
+	}
+	var secret listenq.Secret
+	if _, err := io.ReadFull(s.random, secret[:]); err != nil {
+		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: err}
+	}
+
+	l := &Listener{
+		s:        s,
+		wq:       new(waiter.Queue),
+		network:  network,
+		v6Only:   network == "tcp6",
+		ids:      make(map[*tcp.Endpoint]listenq.ConnID),
+		ready:    make(map[listenq.ConnID]net.Conn),
+		wake:     make(chan struct{}, 1),
+		done:     make(chan struct{}),
+		deadline: newDeadline(),
+	}
+	ep, terr := s.g.NewEndpoint(tcp.ProtocolNumber, networkProtocol(local.Addr()), l.wq)
+	if terr != nil {
+		return fail("socket", terr)
+	}
+	l.ep = ep.(*tcp.Endpoint)
+	if local.Addr().Is6() {
+		l.ep.SocketOptions().SetV6Only(l.v6Only)
+	}
+	l.ep.SocketOptions().SetReuseAddress(true)
+	bind := tcpip.FullAddress{Port: local.Port()}
+	if !local.Addr().IsUnspecified() {
+		bind.Addr = toAddress(local.Addr())
+	}
+	if err := l.ep.Bind(bind); err != nil {
+		l.ep.Close()
+		return fail("bind", err)
+	}
+	bound, terr := l.ep.GetLocalAddress()
+	if terr != nil {
+		l.ep.Close()
+		return fail("getsockname", terr)
+	}
+	l.local = netip.AddrPortFrom(local.Addr(), bound.Port)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		l.ep.Close()
+		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: net.ErrClosed}
+	}
+	l.q = listenq.New(listenq.Config{
+		Backlog:     backlog,
+		Window:      uint32(s.offer.window(int(s.link.MTU()))),
+		Secret:      secret,
+		Sysctls:     &s.sysctls,
+		Overflow:    opts.Overflow,
+		DeferAccept: opts.DeferAccept,
+		SYNCount:    opts.SYNCount,
+	})
+	l.entry.Init(l, waiter.ReadableEvents)
+	l.wq.EventRegister(&l.entry)
+	s.listeners[l.ep] = l
+	if err := l.ep.Listen(netstackBacklog); err != nil {
+		delete(s.listeners, l.ep)
+		l.ep.Close()
+		return fail("listen", err)
+	}
+	return l, nil
+}
+
+// resolve turns a network and an address into what to bind or connect to. Names
+// are not looked up.
+func resolve(network, address string) (netip.AddrPort, error) {
+	if network != "tcp" && network != "tcp4" && network != "tcp6" {
+		return netip.AddrPort{}, net.UnknownNetworkError(network)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if host == "" {
+		host = "::"
+		if network == "tcp4" {
+			host = "0.0.0.0"
+		}
+	}
+	addr, err := netip.ParseAddrPort(net.JoinHostPort(host, port))
+	if err != nil {
+		return netip.AddrPort{}, &net.AddrError{Err: "need a numeric address and port", Addr: address}
+	}
+	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	if network == "tcp4" && addr.Addr().Is6() || network == "tcp6" && addr.Addr().Is4() {
+		return netip.AddrPort{}, &net.AddrError{Err: "address of the wrong family for " + network, Addr: address}
+	}
+	return addr, nil
+}
+
+// takes reports whether a segment for a local address is this listener's.
+func (l *Listener) takes(local netip.Addr) bool {
+	bound := l.local.Addr()
+	if !bound.IsUnspecified() {
+		return bound == local
+	}
+	return bound.Is4() == local.Is4() || bound.Is6() && !l.v6Only
+}
+
+// NotifyEvent implements waiter.EventListener; netstack calls it when a grafted
+// connection is established.
+func (l *Listener) NotifyEvent(waiter.EventMask) {
+	l.fresh.Store(true)
+	signal(l.wake)
+}
+
+// segment decides about a segment and does what follows.
+func (l *Listener) segment(seg *listenq.Segment, a arrival) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.s.now()
+	out := l.q.Segment(now, seg)
+	l.carryOut(now, seg, &out, a)
+	l.rearm(now)
+}
+
+// expire is the timer: SYN-ACKs are repeated and requests given up.
+func (l *Listener) expire() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.armed = false
+	if l.closed {
+		return
+	}
+	now := l.s.now()
+	l.q.Advance(now, func(out listenq.Outcome) {
+		local, remote := out.Flow.Local(), out.Flow.Remote()
+		l.carryOut(now, nil, &out, arrival{id: gstack.TransportEndpointID{
+			LocalAddress:  toAddress(local.Addr()),
+			LocalPort:     local.Port(),
+			RemoteAddress: toAddress(remote.Addr()),
+			RemotePort:    remote.Port(),
+		}})
+	})
+	l.rearm(now)
+}
+
+func (l *Listener) carryOut(now time.Duration, seg *listenq.Segment, out *listenq.Outcome, a arrival) {
+	if l.s.observe != nil {
+		l.s.observe(Event{Listener: l, Time: now, Segment: seg, Outcome: *out})
+	}
+	if out.Verdict == listenq.Promote {
+		l.s.grafts.begin(l, seg, out, a)
+		return
+	}
+	l.s.answer(a.id, out)
+}
+
+// rearm sees to it that the timer fires no later than listenq asks. A timer that
+// fires too early does no harm, so it is never moved back.
+func (l *Listener) rearm(now time.Duration) {
+	at, ok := l.q.NextTimeout()
+	if !ok || l.closed || l.armed && l.due <= at {
+		return
+	}
+	l.armed, l.due = true, at
+	if l.timer == nil {
+		l.timer = l.s.clock.AfterFunc(at-now, l.expire)
+	} else {
+		l.timer.Reset(at - now)
+	}
+}
+
+func (l *Listener) holds(f listenq.Flow) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.q.Holds(f)
+}
+
+// grafting says which endpoint a promoted connection has become.
+func (l *Listener) grafting(ep *tcp.Endpoint, id listenq.ConnID) {
+	l.readyMu.Lock()
+	defer l.readyMu.Unlock()
+	l.ids[ep] = id
+}
+
+// lost says that a promoted connection will never come.
+func (l *Listener) lost(c listenq.ConnID, remote netip.AddrPort) {
+	l.readyMu.Lock()
+	l.ready[c] = lostConn{local: l.Addr(), remote: net.TCPAddrFromAddrPort(remote)}
+	l.readyMu.Unlock()
+	signal(l.wake)
+}
+
+// collect takes from netstack the connections that it has finished.
+func (l *Listener) collect() {
+	if !l.fresh.Swap(false) {
+		return
+	}
+	for {
+		ep, wq, err := l.ep.Accept(nil)
+		if err != nil {
+			return
+		}
+		e := ep.(*tcp.Endpoint)
+		l.readyMu.Lock()
+		id, ok := l.ids[e]
+		delete(l.ids, e)
+		l.readyMu.Unlock()
+		if !ok {
+			e.Abort()
+			continue
+		}
+		tid := e.Info().(*gstack.TransportEndpointInfo).ID
+		c := newConn(l.s.clock, ep, wq,
+			net.TCPAddrFromAddrPort(netip.AddrPortFrom(fromAddress(tid.LocalAddress), tid.LocalPort)),
+			net.TCPAddrFromAddrPort(netip.AddrPortFrom(fromAddress(tid.RemoteAddress), tid.RemotePort)))
+		l.readyMu.Lock()
+		l.ready[id] = c
+		l.readyMu.Unlock()
+	}
+}
+
+// Accept implements net.Listener. Connections come in the order in which their
+// handshakes were completed; one that its client has reset meanwhile comes too,
+// and fails on first use.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		select {
+		case <-l.done:
+			return nil, l.opError("accept", net.ErrClosed)
+		case <-l.deadline.wait():
+			return nil, l.opError("accept", os.ErrDeadlineExceeded)
+		default:
+		}
+		l.collect()
+		if c, ok := l.take(); ok {
+			return c, nil
+		}
+		select {
+		case <-l.wake:
+		case <-l.done:
+		case <-l.deadline.wait():
+		}
+	}
+}
+
+// take removes the front of the accept queue if netstack has it ready.
+func (l *Listener) take() (net.Conn, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	front, ok := l.q.Front()
+	if !ok {
+		return nil, false
+	}
+	l.readyMu.Lock()
+	defer l.readyMu.Unlock()
+	c, ok := l.ready[front.ID]
+	if !ok {
+		return nil, false
+	}
+	delete(l.ready, front.ID)
+	l.q.Accept()
+	if len(l.ready) > 0 {
+		signal(l.wake) // for another Accept
+	}
+	return c, true
+}
+
+// SetDeadline makes Accept fail with os.ErrDeadlineExceeded from t on; the zero
+// time removes the deadline.
+func (l *Listener) SetDeadline(t time.Time) error {
+	select {
+	case <-l.done:
+		return l.opError("set", net.ErrClosed)
+	default:
+	}
+	l.deadline.set(l.s.clock, t)
+	return nil
+}
+
+// Listen is listen(2) on the listening socket: it changes the backlog and keeps
+// what is queued.
+func (l *Listener) Listen(backlog int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return l.opError("listen", net.ErrClosed)
+	}
+	l.q.Listen(backlog)
+	return nil
+}
+
+// SetOverflow changes what a full queue answers from now on.
+func (l *Listener) SetOverflow(o listenq.Overflow) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.q.SetOverflow(o)
+}
+
+func (l *Listener) setSysctls(s listenq.Sysctls) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.q.SetSysctls(s)
+}
+
+// ListenerStats is a listener at one moment.
+type ListenerStats struct {
+	// Backlog is the number handed to listen last, Limit what became of it.
+	Backlog, Limit int
+	// AcceptQueue and SYNQueue are depths; ss shows AcceptQueue as Recv-Q and
+	// Limit as Send-Q. Each queue is full at Limit+1.
+	AcceptQueue, SYNQueue int
+	Overflow              listenq.Overflow
+	Counters              listenq.Counters
+}
+
+// Stats returns the listener's state.
+func (l *Listener) Stats() ListenerStats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return ListenerStats{
+		Backlog:     l.q.Backlog(),
+		Limit:       l.q.Limit(),
+		AcceptQueue: l.q.AcceptQueueLen(),
+		SYNQueue:    l.q.SYNQueueLen(),
+		Overflow:    l.q.Overflow(),
+		Counters:    l.q.Counters(),
+	}
+}
+
+// Addr implements net.Listener.
+func (l *Listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.local) }
+
+// Close implements net.Listener. Connections that nobody has accepted are reset;
+// half-open ones are forgotten, and their next segment is answered by RST.
+// Accepted connections live on.
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return l.opError("close", net.ErrClosed)
+	}
+	l.closed = true
+	queued := l.q.Close()
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	l.mu.Unlock()
+	close(l.done)
+	l.deadline.set(l.s.clock, time.Time{})
+
+	l.resetQueued(queued)
+	l.wq.EventUnregister(&l.entry)
+	l.ep.Close()
+	counters := l.Stats().Counters
+	l.s.mu.Lock()
+	delete(l.s.listeners, l.ep)
+	l.s.past.Add(&counters)
+	l.s.mu.Unlock()
+	return nil
+}
+
+// resetQueued resets connections in their order, waiting for those that netstack
+// is about to have.
+func (l *Listener) resetQueued(queued []listenq.Conn) {
+	giveUp := make(chan struct{})
+	timer := l.s.clock.AfterFunc(2*graftTimeout, func() { close(giveUp) })
+	defer timer.Stop()
+	for _, c := range queued {
+		conn, ok := l.await(c.ID, giveUp)
+		if !ok {
+			return // netstack resets the rest when its listener is closed
+		}
+		if conn, ok := conn.(*Conn); ok {
+			conn.abort()
+		}
+	}
+}
+
+// await waits for a promoted connection to be ready.
+func (l *Listener) await(id listenq.ConnID, giveUp <-chan struct{}) (net.Conn, bool) {
+	for {
+		l.collect()
+		l.readyMu.Lock()
+		conn, ok := l.ready[id]
+		delete(l.ready, id)
+		l.readyMu.Unlock()
+		if ok {
+			return conn, true
+		}
+		select {
+		case <-l.wake:
+		case <-giveUp:
+			return nil, false
+		}
+	}
+}
+
+func (l *Listener) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: l.network, Addr: l.Addr(), Err: err}
+}

@@ -1,0 +1,82 @@
+package stack
+
+import (
+	"fmt"
+	"reflect"
+	"sync"
+	"unsafe"
+
+	"gvisor.dev/gvisor/pkg/tcpip/seqnum"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+)
+
+// netstack has no way to say which initial sequence number and which timestamp
+// offset a passive connection uses, nor to ask what a connection in TIME-WAIT
+// expects next. This file reaches for those three words, and it is the only
+// place that touches anything private of netstack. Offsets are found by name and
+// type once; if netstack ever changes, every New fails with a message instead of
+// anything going wrong later.
+
+var privateFields struct {
+	once sync.Once
+	err  error
+
+	handshake uintptr // Endpoint.h *handshake
+	iss       uintptr // handshake.iss seqnum.Value
+	tsOffset  uintptr // Endpoint.TSOffset.milliseconds uint32
+	receiver  uintptr // Endpoint.rcv *receiver
+	rcvNxt    uintptr // receiver.RcvNxt seqnum.Value
+}
+
+// checkPrivateFields finds the offsets.
+func checkPrivateFields() error {
+	p := &privateFields
+	p.once.Do(func() {
+		find := func(in reflect.Type, name string, want func(reflect.Type) bool) (uintptr, reflect.Type) {
+			if in.Kind() == reflect.Pointer {
+				in = in.Elem()
+			}
+			f, ok := in.FieldByName(name)
+			if !ok || !want(f.Type) {
+				p.err = fmt.Errorf("stack: this release of netstack has no usable field %v.%s: build ulisten with the gVisor version that its go.mod names", in, name)
+				return 0, reflect.TypeFor[struct{}]()
+			}
+			offset := uintptr(0)
+			for i := range f.Index {
+				offset += in.FieldByIndex(f.Index[:i+1]).Offset
+			}
+			return offset, f.Type
+		}
+		kind := func(k reflect.Kind) func(reflect.Type) bool {
+			return func(t reflect.Type) bool { return t.Kind() == k }
+		}
+		isSeqnum := func(t reflect.Type) bool { return t == reflect.TypeFor[seqnum.Value]() }
+
+		endpoint := reflect.TypeFor[tcp.Endpoint]()
+		var handshake, offset, receiver reflect.Type
+		p.handshake, handshake = find(endpoint, "h", kind(reflect.Pointer))
+		p.iss, _ = find(handshake, "iss", isSeqnum)
+		var outer uintptr
+		outer, offset = find(endpoint, "TSOffset", kind(reflect.Struct))
+		p.tsOffset, _ = find(offset, "milliseconds", kind(reflect.Uint32))
+		p.tsOffset += outer
+		p.receiver, receiver = find(endpoint, "rcv", kind(reflect.Pointer))
+		p.rcvNxt, _ = find(receiver, "RcvNxt", isSeqnum)
+	})
+	return p.err
+}
+
+// adopt gives an endpoint in SYN-RECEIVED the numbers that the client has been
+// told. The caller holds the endpoint's lock.
+func adopt(ep *tcp.Endpoint, iss, tsOffset uint32) {
+	h := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), privateFields.handshake))
+	*(*seqnum.Value)(unsafe.Add(h, privateFields.iss)) = seqnum.Value(iss)
+	*(*uint32)(unsafe.Add(unsafe.Pointer(ep), privateFields.tsOffset)) = tsOffset
+}
+
+// expects returns the next sequence number that an endpoint in TIME-WAIT
+// expects. It does not change in that state, so no lock is needed.
+func expects(ep *tcp.Endpoint) seqnum.Value {
+	rcv := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), privateFields.receiver))
+	return *(*seqnum.Value)(unsafe.Add(rcv, privateFields.rcvNxt))
+}

@@ -1,0 +1,267 @@
+package stack
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"github.com/ulisten/ulisten/listenq"
+)
+
+// nicID is the one link of a stack.
+const nicID tcpip.NICID = 1
+
+// Config describes a stack.
+type Config struct {
+	// Link carries the packets. The stack owns it from New on, also if New
+	// fails, and closes it.
+	Link gstack.LinkEndpoint
+	// Addresses are the stack's own, each with the prefix of its network. All
+	// traffic leaves through Link.
+	Addresses []netip.Prefix
+	// Sysctls are the settings of all listeners; nil stands for
+	// listenq.DefaultSysctls.
+	Sysctls *listenq.Sysctls
+	// Observe, if not nil, is told every decision of every listener, in order.
+	// It runs on the segment path under the listener's lock: it must be quick
+	// and must not call the listener.
+	Observe func(Event)
+	// Logger gets what an operator should know; nil is silent.
+	Logger *slog.Logger
+	// Random is the source of secrets; nil stands for crypto/rand.
+	Random io.Reader
+	// Clock is the time that everything follows; nil is real time.
+	Clock tcpip.Clock
+}
+
+// An Event is one decision of a listener, and what led to it.
+type Event struct {
+	// Listener made the decision.
+	Listener *Listener
+	// Time is the reading of the stack's monotonic clock.
+	Time time.Duration
+	// Segment is what arrived; nil if a timer fired.
+	Segment *listenq.Segment
+	// Outcome is the decision.
+	Outcome listenq.Outcome
+}
+
+// A Stack is a TCP/IP stack with one link.
+type Stack struct {
+	g      *gstack.Stack
+	clock  tcpip.Clock
+	link   *link
+	gate   *gate
+	grafts grafts
+	later  later
+	logger *slog.Logger
+	offer  offer
+
+	observe func(Event)
+	random  io.Reader
+
+	mu        sync.RWMutex
+	closed    bool
+	sysctls   listenq.Sysctls
+	listeners map[*tcp.Endpoint]*Listener
+	past      listenq.Counters // of listeners that were closed
+	dropped   Drops
+}
+
+// Drops counts what a stack threw away outside of listenq's rules.
+type Drops struct {
+	Malformed     uint64 // segments to a listener whose header does not add up
+	Checksum      uint64 // segments to a listener with a wrong checksum
+	HeldOverflow  uint64 // segments beyond what is held for a connection being grafted
+	LaterOverflow uint64 // segments beyond what is queued for a second look
+	GraftFailures uint64 // connections that netstack did not take over
+	Strays        uint64 // handshakes that netstack began on its own
+}
+
+// New builds a stack and attaches it to its link.
+func New(cfg Config) (*Stack, error) {
+	if cfg.Link == nil {
+		return nil, errors.New("stack: no link: set Config.Link, for example to the result of tun.Open")
+	}
+	s := &Stack{
+		clock:     cfg.Clock,
+		logger:    cfg.Logger,
+		observe:   cfg.Observe,
+		random:    cfg.Random,
+		sysctls:   listenq.DefaultSysctls(),
+		listeners: make(map[*tcp.Endpoint]*Listener),
+	}
+	if s.clock == nil {
+		s.clock = tcpip.NewStdClock()
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if s.random == nil {
+		s.random = rand.Reader
+	}
+	if cfg.Sysctls != nil {
+		s.sysctls = *cfg.Sysctls
+	}
+	s.grafts.init(s)
+	s.later.init(s.clock)
+	s.link = newLink(s, cfg.Link, cfg.Addresses)
+	if err := s.build(cfg); err != nil {
+		s.link.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Stack) build(cfg Config) error {
+	if err := checkPrivateFields(); err != nil {
+		return err
+	}
+	s.g = gstack.New(gstack.Options{
+		NetworkProtocols: []gstack.NetworkProtocolFactory{
+			ipv4.NewProtocol,
+			// The link has no neighbours that could own an address already.
+			ipv6.NewProtocolWithOptions(ipv6.Options{DADConfigs: gstack.DADConfigurations{DupAddrDetectTransmits: 0}}),
+		},
+		TransportProtocols: []gstack.TransportProtocolFactory{s.newGate},
+		Clock:              s.clock,
+		SecureRNG:          s.random,
+	})
+	if err := s.g.CreateNIC(nicID, s.link); err != nil {
+		return fmt.Errorf("stack: create interface: %w", errnoOf(err))
+	}
+	for _, p := range cfg.Addresses {
+		addr := tcpip.ProtocolAddress{
+			Protocol:          networkProtocol(p.Addr()),
+			AddressWithPrefix: tcpip.AddressWithPrefix{Address: toAddress(p.Addr()), PrefixLen: p.Bits()},
+		}
+		if err := s.g.AddProtocolAddress(nicID, addr, gstack.AddressProperties{}); err != nil {
+			return fmt.Errorf("stack: add address %v: %w", p, errnoOf(err))
+		}
+	}
+	s.g.SetRouteTable([]tcpip.Route{
+		{Destination: header.IPv4EmptySubnet, NIC: nicID},
+		{Destination: header.IPv6EmptySubnet, NIC: nicID},
+	})
+	return s.offer.init(s.g)
+}
+
+// Close resets all connections, closes all listeners and the link, and returns
+// when nothing of the stack runs any more.
+func (s *Stack) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+
+	for _, l := range s.Listeners() {
+		l.Close()
+	}
+	s.grafts.close()
+	s.g.Close()
+	s.later.close()
+	// The link goes first: waiting for it while it still delivers could wait
+	// for ever.
+	s.link.Close()
+	s.g.Wait()
+	return nil
+}
+
+// Listeners returns the listeners that are open, in no particular order.
+func (s *Stack) Listeners() []*Listener {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := make([]*Listener, 0, len(s.listeners))
+	for _, l := range s.listeners {
+		all = append(all, l)
+	}
+	return all
+}
+
+// Counters returns the sum over all listeners, closed ones included.
+func (s *Stack) Counters() listenq.Counters {
+	s.mu.RLock()
+	sum := s.past
+	s.mu.RUnlock()
+	for _, l := range s.Listeners() {
+		c := l.Stats().Counters
+		sum.Add(&c)
+	}
+	return sum
+}
+
+// Drops returns what was thrown away so far.
+func (s *Stack) Drops() Drops {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.dropped
+}
+
+func (s *Stack) drop(count func(*Drops)) {
+	s.mu.Lock()
+	count(&s.dropped)
+	s.mu.Unlock()
+}
+
+// Sysctl returns a setting under its kernel name; see listenq.SysctlNames.
+func (s *Stack) Sysctl(name string) (string, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.sysctls.Get(name)
+}
+
+// SetSysctl changes a setting for this stack's listeners, present and future. As
+// in the kernel, a new net.core.somaxconn counts from the next listen on.
+func (s *Stack) SetSysctl(name, value string) error {
+	s.mu.Lock()
+	err := s.sysctls.Set(name, value)
+	sysctls := s.sysctls
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, l := range s.Listeners() {
+		l.setSysctls(sysctls)
+	}
+	return nil
+}
+
+// now is the time that listenq reckons with: the clock that netstack takes its
+// timestamps from, so that both agree on them.
+func (s *Stack) now() time.Duration {
+	return s.clock.NowMonotonic().Sub(tcpip.MonotonicTime{})
+}
+
+func toAddress(a netip.Addr) tcpip.Address {
+	if a.Is4() {
+		return tcpip.AddrFrom4(a.As4())
+	}
+	return tcpip.AddrFrom16(a.As16())
+}
+
+func fromAddress(a tcpip.Address) netip.Addr {
+	addr, _ := netip.AddrFromSlice(a.AsSlice())
+	return addr
+}
+
+func networkProtocol(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is4() {
+		return header.IPv4ProtocolNumber
+	}
+	return header.IPv6ProtocolNumber
+}
