@@ -1,0 +1,88 @@
+//go:build linux
+
+package main
+
+import (
+	"net"
+	"net/netip"
+)
+
+// The addresses of a trial. The client is always a kernel.
+var (
+	clientAddr = netip.MustParseAddr("192.0.2.1")
+	serverAddr = netip.MustParseAddr("192.0.2.2")
+	clientNet  = netip.PrefixFrom(clientAddr, 24)
+
+	// clientPool are more addresses of the client (RFC 2544 benchmarking).
+	clientPool = netip.MustParsePrefix("198.18.0.0/16")
+
+	// spoofPool belongs to nobody: the client forges SYNs from there, and
+	// what is sent there vanishes without an answer.
+	spoofPool = netip.MustParsePrefix("198.19.0.0/16")
+)
+
+const (
+	serverPort = 80
+
+	mtu = 1500
+
+	// tunQueueLen is the transmit queue of every TUN in packets, ulisten's
+	// default, so that no contestant loses what another would keep.
+	tunQueueLen = 4096
+
+	// hugeBacklog is more than any measurement fills.
+	hugeBacklog = 1 << 18
+)
+
+// network is what lies between client and server.
+type network int
+
+const (
+	// overVeth: client and server are kernels in two namespaces.
+	overVeth network = iota
+	// overTUN: the server process opens a TUN in the namespace of the client.
+	overTUN
+)
+
+// contestant is a TCP stack that takes part.
+type contestant struct {
+	name    string
+	about   string
+	network network
+
+	// open brings up the stack in the server process, answering to
+	// serverAddr. It lives until the process ends.
+	open func() (server, error)
+}
+
+func (c contestant) label() string { return c.name }
+
+// server is what a contestant has to offer.
+type server interface {
+	// listen opens a listening socket on serverPort with an exact backlog.
+	listen(backlog int) (net.Listener, error)
+}
+
+// contestants are all there are; some only take part when asked for.
+var contestants = []contestant{
+	{
+		name:    "kernel",
+		about:   "Linux over a veth pair",
+		network: overVeth,
+		open:    openKernel,
+	},
+	{
+		name:    "stock",
+		about:   "gVisor netstack, fdbased link, plain TUN",
+		network: overTUN,
+		open:    openStock,
+	},
+	{
+		name:    "stock-offload",
+		about:   "gVisor netstack, ulisten's link, TUN with offload",
+		network: overTUN,
+		open:    openStockOffload,
+	},
+}
+
+var defaultContestants = []string{"kernel", "stock"}

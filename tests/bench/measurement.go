@@ -1,0 +1,246 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// measurement is a question put to every contestant.
+type measurement struct {
+	name, about string
+	service     service
+	backlog     int
+	workload    workload
+	workers     int
+	metrics     []metric
+	measure     func(actors, trialSetup) (values, error)
+}
+
+func (m measurement) label() string { return m.name }
+
+// metric is one number of the answer.
+type metric struct {
+	Name       string
+	Unit       string
+	LessIsMore bool // smaller is better
+}
+
+// Names of metrics. A unit of work is a byte, connection, request or round
+// trip, as the measurement has it.
+const (
+	rate        = "rate" // units per second
+	cpuPerUnit  = "cpu"  // CPU time of the server process
+	heapPerUnit = "heap" // live memory of the server process
+)
+
+var (
+	bulkMetrics = []metric{{rate, "Gbit/s", false}, {cpuPerUnit, "CPU s/GB", true}}
+	connMetrics = []metric{{rate, "conn/s", false}, {cpuPerUnit, "CPU us/conn", true}}
+	echoMetrics = []metric{{rate, "trips/s", false}, {cpuPerUnit, "CPU us/trip", true}}
+)
+
+var measurements = []measurement{
+	{
+		name:     "bulk-in",
+		about:    "one stream towards the stack, MTU 1500",
+		service:  serveSink,
+		backlog:  16,
+		workload: workPush,
+		metrics:  bulkMetrics,
+		measure:  measureBulk,
+	},
+	{
+		name:     "bulk-out",
+		about:    "one stream from the stack, MTU 1500",
+		service:  serveSource,
+		backlog:  16,
+		workload: workPull,
+		metrics:  bulkMetrics,
+		measure:  measureBulk,
+	},
+	connMeasurement(1, workConnRST),
+	connMeasurement(8, workConnRST),
+	connMeasurement(64, workConnRST),
+	connMeasurement(8, workConnFIN),
+	{
+		name:     "half-open",
+		about:    "SYNs from distinct sources, SYN-ACKs included; memory for all, CPU time for the first fifth",
+		service:  serveNone,
+		backlog:  hugeBacklog,
+		workload: workSYN,
+		metrics:  []metric{{rate, "SYN/s", false}, {cpuPerUnit, "CPU us/request", true}, {heapPerUnit, "bytes/request", true}},
+		measure:  measureHalfOpen,
+	},
+	{
+		name:     "overflow",
+		about:    "SYNs that are dropped because the accept queue is full",
+		service:  serveNone,
+		backlog:  4,
+		workload: workOverflow,
+		metrics:  []metric{{rate, "SYN/s", false}, {cpuPerUnit, "CPU us/SYN", true}},
+		measure:  measureOverflow,
+	},
+	{
+		name:     "echo",
+		about:    fmt.Sprintf("round trips of %d bytes on one connection", echoSize),
+		service:  serveEcho,
+		backlog:  16,
+		workload: workEcho,
+		metrics:  echoMetrics,
+		measure:  measureRate,
+	},
+}
+
+func connMeasurement(workers int, w workload) measurement {
+	m := measurement{
+		name:     fmt.Sprintf("conn-%d", workers),
+		about:    fmt.Sprintf("connect, accept, one byte, client resets; %d at a time", workers),
+		service:  serveGreet,
+		backlog:  1024,
+		workload: w,
+		workers:  workers,
+		metrics:  connMetrics,
+		measure:  measureRate,
+	}
+	if w == workConnFIN {
+		m.name += "-fin"
+		m.about = fmt.Sprintf("connect, accept, one byte, client closes; %d at a time", workers)
+	}
+	return m
+}
+
+// warmUp lets windows open and caches fill.
+const warmUp = 300 * time.Millisecond
+
+// window watches both processes at work for a while.
+type window struct {
+	clientBefore, clientAfter snapshot
+	serverBefore, serverAfter snapshot
+}
+
+func watch(a actors, d time.Duration) (w window, err error) {
+	time.Sleep(warmUp)
+	if w.serverBefore, err = a.server.snapshot(); err != nil {
+		return w, err
+	}
+	if w.clientBefore, err = a.client.snapshot(); err != nil {
+		return w, err
+	}
+	time.Sleep(d)
+	if w.serverAfter, err = a.server.snapshot(); err != nil {
+		return w, err
+	}
+	w.clientAfter, err = a.client.snapshot()
+	return w, err
+}
+
+// perSecond is the pace at which a process got its work done.
+func perSecond(before, after snapshot) float64 {
+	return float64(after.Count-before.Count) / (after.At - before.At).Seconds()
+}
+
+// cpuShare is the part of a core that a process used.
+func cpuShare(before, after snapshot) float64 {
+	return (after.CPU - before.CPU).Seconds() / (after.At - before.At).Seconds()
+}
+
+// measureBulk counts bytes where they arrive.
+func measureBulk(a actors, setup trialSetup) (values, error) {
+	w, err := watch(a, setup.seconds)
+	if err != nil {
+		return nil, err
+	}
+	// The slower pace is the receiver's: the sender is ahead by its buffer.
+	pace := min(perSecond(w.clientBefore, w.clientAfter), perSecond(w.serverBefore, w.serverAfter))
+	if pace == 0 {
+		return nil, errNoProgress
+	}
+	const giga = 1e9
+	return values{
+		rate:       pace * 8 / giga,
+		cpuPerUnit: cpuShare(w.serverBefore, w.serverAfter) / pace * giga,
+	}, nil
+}
+
+// measureRate counts what the client got done.
+func measureRate(a actors, setup trialSetup) (values, error) {
+	w, err := watch(a, setup.seconds)
+	if err != nil {
+		return nil, err
+	}
+	pace := perSecond(w.clientBefore, w.clientAfter)
+	if pace == 0 {
+		return nil, errNoProgress
+	}
+	const micro = 1e6
+	return values{rate: pace, cpuPerUnit: cpuShare(w.serverBefore, w.serverAfter) / pace * micro}, nil
+}
+
+var errNoProgress = fmt.Errorf("nothing got done")
+
+func measureHalfOpen(a actors, setup trialSetup) (values, error) {
+	// CPU time is taken before the first SYN-ACK is repeated after a second.
+	timed := setup.floodSize / 5
+	empty, err := a.server.snapshotLive()
+	if err != nil {
+		return nil, err
+	}
+	before, err := a.server.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	first, err := a.client.inject(timed)
+	if err != nil {
+		return nil, err
+	}
+	after, err := a.server.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	second, err := a.client.inject(setup.floodSize - timed)
+	if err != nil {
+		return nil, err
+	}
+	full, err := a.server.snapshotLive()
+	if err != nil {
+		return nil, err
+	}
+	if first.Answered < timed*9/10 {
+		return nil, fmt.Errorf("only %d of %d SYNs were answered", first.Answered, first.Sent)
+	}
+	return values{
+		rate:        float64(first.Answered) / first.Took.Seconds(),
+		cpuPerUnit:  perUnit(after.CPU-before.CPU, first.Answered),
+		heapPerUnit: (float64(full.Heap) - float64(empty.Heap)) / float64(first.reached()+second.reached()),
+	}, nil
+}
+
+func measureOverflow(a actors, setup trialSetup) (values, error) {
+	before, err := a.server.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	flood, err := a.client.inject(setup.floodSize)
+	if err != nil {
+		return nil, err
+	}
+	after, err := a.server.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	// A few SYN-ACKs may belong to connections that filled the queue.
+	if flood.Answered > 10+flood.Sent/1000 {
+		return nil, fmt.Errorf("%d of %d SYNs were answered although the accept queue is full", flood.Answered, flood.Sent)
+	}
+	return values{
+		rate:       float64(flood.reached()) / flood.Took.Seconds(),
+		cpuPerUnit: perUnit(after.CPU-before.CPU, flood.reached()),
+	}, nil
+}
+
+// perUnit returns CPU time in microseconds per unit of work.
+func perUnit(cpu time.Duration, units int) float64 {
+	return cpu.Seconds() * 1e6 / float64(units)
+}

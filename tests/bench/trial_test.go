@@ -1,0 +1,40 @@
+//go:build linux
+
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ulisten/ulisten/tests/netlab"
+)
+
+// Every trial of every contestant comes to an end and gives every metric that
+// the contestant can tell. How large the figures are is not a matter of tests.
+func TestTrialsGiveAllMetrics(t *testing.T) {
+	netlab.RequireTUN(t)
+	setup := trialSetup{seconds: 100 * time.Millisecond, floodSize: 1000, profileDir: t.TempDir()}
+	for _, c := range contestants {
+		for _, m := range measurements {
+			t.Run(c.name+"/"+m.name, func(t *testing.T) {
+				v, err := trial(m, c, setup)
+				require.NoError(t, err)
+				for _, x := range m.metrics {
+					if c.network == overVeth && x.Name != rate {
+						require.NotContains(t, v, x.Name)
+						continue
+					}
+					require.Positive(t, v[x.Name], x.Name)
+				}
+			})
+		}
+	}
+}
+
+func TestTrialReportsAServerThatCannotStart(t *testing.T) {
+	netlab.RequireTUN(t)
+	_, err := trial(measurements[0], contestant{name: "nobody", network: overTUN}, trialSetup{})
+	require.ErrorContains(t, err, `server: no contestant "nobody"`)
+}
