@@ -78,6 +78,19 @@ var contestants = []contestant{
 		open:    openStock,
 	},
 	{
+		name:    "ulisten",
+		about:   "ulisten over a TUN with offload",
+		network: overTUN,
+		open:    openUlisten,
+	},
+	{
+		name:    "ulisten-plain",
+		about:   "ulisten over a plain TUN",
+		network: overTUN,
+		open:    openUlistenPlain,
+	},
+	{
+		// Tells how much of a gain is due to the link.
 		name:    "stock-offload",
 		about:   "gVisor netstack, ulisten's link, TUN with offload",
 		network: overTUN,
@@ -85,4 +98,4 @@ var contestants = []contestant{
 	},
 }
 
-var defaultContestants = []string{"kernel", "stock"}
+var defaultContestants = []string{"kernel", "stock", "ulisten", "ulisten-plain"}

@@ -73,6 +73,12 @@ func TestTargetsNameWhatExists(t *testing.T) {
 			}
 		}
 		require.True(t, found, "%+v", target)
+		who := []string{target.contestant}
+		if target.versus != "" {
+			who = append(who, target.versus)
+		}
+		_, err := chooseContestants(who)
+		require.NoError(t, err)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 
 	"github.com/vishvananda/netlink"
@@ -46,12 +45,7 @@ func openStock() (server, error) {
 }
 
 func openStockOffload() (server, error) {
-	link, err := tun.Open(tun.Config{
-		MTU:           mtu,
-		TxQueueLen:    tunQueueLen,
-		Offload:       tun.OffloadOn,
-		HostAddresses: []netip.Prefix{clientNet},
-	})
+	link, err := openOurTUN(tun.OffloadOn)
 	if err != nil {
 		return nil, err
 	}
