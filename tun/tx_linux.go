@@ -1,15 +1,13 @@
 package tun
 
 import (
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 )
-
-// noOffload is the virtio header of a packet that is complete as it is.
-var noOffload [virtioHeaderLen]byte
 
 // WritePackets hands packets to the kernel, each with one system call that
 // takes it whole or not at all. What the kernel does not take is dropped
@@ -21,8 +19,10 @@ func (l *Link) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	if l.wclosed {
 		return 0, &tcpip.ErrClosedForSend{}
 	}
+	tx := txPool.Get().(*txScratch)
+	defer txPool.Put(tx)
 	for i, pkt := range pkts.AsSlice() {
-		switch errno := l.write(pkt); errno {
+		switch errno := l.write(tx, pkt); errno {
 		case 0:
 			l.stats.txPackets.Add(1)
 			l.stats.txBytes.Add(uint64(pkt.Size()))
@@ -44,38 +44,59 @@ func (l *Link) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	return pkts.Len(), nil
 }
 
-// txViews is how many views a packet may have before they are gathered in
-// the heap: a segment of 64 KiB that was written in large pieces has fewer.
-const txViews = 14
+// txScratch is what one writer needs for the time of a system call. It is
+// pooled because the kernel's view of it defeats escape analysis.
+type txScratch struct {
+	vnet [virtioHeaderLen]byte
+	iovs []unix.Iovec // empty between packets
+}
+
+// add appends b, if there is any of it.
+func (tx *txScratch) add(b []byte) {
+	if len(b) > 0 {
+		v := unix.Iovec{Base: &b[0]}
+		v.SetLen(len(b))
+		tx.iovs = append(tx.iovs, v)
+	}
+}
+
+// reset forgets the packet's memory, so that the pool does not hold it.
+func (tx *txScratch) reset() {
+	clear(tx.iovs)
+	tx.iovs = tx.iovs[:0]
+}
+
+var txPool = sync.Pool{New: func() any {
+	// A segment of 64 KiB that was written in large pieces has fewer views.
+	return &txScratch{iovs: make([]unix.Iovec, 0, 16)}
+}}
 
 // maxIovecs is UIO_MAXIOV, the kernel's limit for writev.
 const maxIovecs = 1024
 
 // write hands one packet to the kernel.
-func (l *Link) write(pkt *gstack.PacketBuffer) unix.Errno {
-	var vnet [virtioHeaderLen]byte
-	var few [1 + txViews]unix.Iovec
-	iovs := few[:0]
+func (l *Link) write(tx *txScratch, pkt *gstack.PacketBuffer) unix.Errno {
+	defer tx.reset()
 	if l.offload {
-		first := unix.Iovec{Base: &noOffload[0]}
+		// A packet that is complete as it is has a header of zeros.
+		var h virtioHeader
 		if pkt.GSOOptions.Type != gstack.GSONone {
-			h, ok := virtioFor(pkt.GSOOptions, len(pkt.NetworkHeader().Slice()),
+			var ok bool
+			h, ok = virtioFor(pkt.GSOOptions, len(pkt.NetworkHeader().Slice()),
 				pkt.HeaderSize(), pkt.Data().Size())
 			if !ok {
 				return unix.EINVAL
 			}
-			h.encode(&vnet)
-			first.Base = &vnet[0]
 		}
-		first.SetLen(virtioHeaderLen)
-		iovs = append(iovs, first)
+		h.encode(&tx.vnet)
+		tx.add(tx.vnet[:])
 	}
 
 	views, skip := pkt.AsViewList()
 	if views.Len() > maxIovecs-1 {
 		flat := pkt.ToView()
 		defer flat.Release()
-		iovs = appendIovec(iovs, flat.AsSlice())
+		tx.add(flat.AsSlice())
 	} else {
 		// skip is the unused head room: whole views of it, then a part.
 		for v := views.Front(); v != nil; v = v.Next() {
@@ -84,27 +105,18 @@ func (l *Link) write(pkt *gstack.PacketBuffer) unix.Errno {
 				skip -= len(b)
 				continue
 			}
-			iovs = appendIovec(iovs, b[skip:])
+			tx.add(b[skip:])
 			skip = 0
 		}
 	}
-	if len(iovs) == 0 {
+	if len(tx.iovs) == 0 {
 		return unix.EINVAL
 	}
 	// Non-blocking, but the kernel may run all of its receive path in here,
 	// and the receiving socket's wake-up.
 	_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(l.fd),
-		uintptr(unsafe.Pointer(&iovs[0])), uintptr(len(iovs)))
+		uintptr(unsafe.Pointer(&tx.iovs[0])), uintptr(len(tx.iovs)))
 	return errno
-}
-
-func appendIovec(iovs []unix.Iovec, b []byte) []unix.Iovec {
-	if len(b) == 0 {
-		return iovs
-	}
-	v := unix.Iovec{Base: &b[0]}
-	v.SetLen(len(b))
-	return append(iovs, v)
 }
 
 // writeError is a failure that WritePackets met.
