@@ -152,7 +152,9 @@ func (l *Listener) Segment(now time.Duration, seg *Segment) (out Outcome) {
 			l.removeRequest(s, &out)
 		}
 		l.reset(seg, ListenerClosed, &out)
-	case r == nil || !l.forRequest(now, r, s, seg, &out):
+	case r != nil:
+		l.forRequest(now, r, s, seg, &out)
+	default:
 		l.forListener(now, seg, hash, &out)
 	}
 	l.depths(&out)

@@ -3,9 +3,8 @@ package listenq
 import "time"
 
 // forRequest decides about a segment for a request, in the order of Linux
-// tcp_check_req. It leaves a segment with a wrong acknowledgment number to the
-// listener, where it may still be a cookie's.
-func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segment, out *Outcome) (decided bool) {
+// tcp_check_req.
+func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segment, out *Outcome) {
 	next := r.irs + 1
 	oldTimestamp := r.pawsReject(&seg.Options)
 
@@ -13,12 +12,12 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 		if l.rateLimited(now, r, seg) {
 			l.counters.TCPACKSkippedSynRecv++
 			out.decide(Drop, RateLimited)
-			return true
+			return
 		}
 		l.syn.disarm(s)
 		l.syn.arm(s, now+rto(r.timeouts))
 		l.repeatSYNACK(now, r, DuplicateSYN, out)
-		return true
+		return
 	}
 
 	badEcho := r.echoReject(&seg.Options)
@@ -26,10 +25,11 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 
 	if seg.Flags.Has(RST) {
 		l.rstForRequest(now, r, s, seg, acceptable, out)
-		return true
+		return
 	}
 	if seg.Flags.Has(ACK) && seg.Ack != r.iss+1 {
-		return false
+		l.unexplainedACK(now, seg, BadACK, out)
+		return
 	}
 	if !acceptable {
 		switch {
@@ -41,10 +41,10 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 		if l.rateLimited(now, r, seg) {
 			l.counters.TCPACKSkippedSynRecv++
 			out.decide(Drop, RateLimited)
-			return true
+			return
 		}
 		l.ackRequest(now, r, OutOfWindow, out)
-		return true
+		return
 	}
 	// A SYN at the initial sequence number lies left of the window and is cut
 	// off; what is left of the segment counts.
@@ -53,21 +53,21 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 		l.counters.EmbryonicRsts++
 		l.removeRequest(s, out)
 		l.reset(seg, SYNInWindow, out)
-		return true
+		return
 	}
 	if !seg.Flags.Has(ACK) {
 		out.decide(Drop, NoACKFlag)
-		return true
+		return
 	}
 	if r.timeouts < l.deferTimes && seg.end() == next {
 		r.acked = true
 		l.counters.TCPDeferAcceptDrop++
 		out.decide(Drop, DeferAccept)
-		return true
+		return
 	}
 	if l.acceptQueueFull() {
 		l.overflowFinalACK(r, s, seg, out)
-		return true
+		return
 	}
 	l.handshake(now, r, &out.Handshake)
 	if r.timestamps && seg.Options.Timestamps && !before(next, seg.Seq) {
@@ -75,7 +75,6 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 	}
 	l.syn.remove(s)
 	l.promote(FinalACK, out)
-	return true
 }
 
 // overflowFinalACK is the final ACK that finds the accept queue full

@@ -9,13 +9,19 @@ func (l *Listener) forListener(now time.Duration, seg *Segment, hash flowHash, o
 	case seg.Flags.Has(RST):
 		out.decide(Drop, RSTIgnored)
 	case seg.Flags.Has(ACK):
-		if seg.Flags.Has(SYN) || !l.cookieACK(now, seg, out) {
-			l.reset(seg, NoRequest, out)
-		}
+		l.unexplainedACK(now, seg, NoRequest, out)
 	case seg.Flags.Has(SYN) && !seg.Flags.Has(FIN):
 		l.newSYN(now, seg, hash, out)
 	default:
 		out.decide(Drop, NotASYN)
+	}
+}
+
+// unexplainedACK is for an ACK that fits no request: unless it carries a cookie,
+// it is answered by RST.
+func (l *Listener) unexplainedACK(now time.Duration, seg *Segment, why Reason, out *Outcome) {
+	if seg.Flags.Has(SYN) || !l.cookieACK(now, seg, out) {
+		l.reset(seg, why, out)
 	}
 }
 
