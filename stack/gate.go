@@ -3,7 +3,6 @@ package stack
 import (
 	"net/netip"
 
-	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/seqnum"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -128,31 +127,7 @@ func (g *gate) parse(id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) (l
 		g.s.drop(func(d *Drops) { d.Checksum++ })
 		return listenq.Segment{}, false
 	}
-	seg := listenq.Segment{
-		Flow:   flowOf(id),
-		Flags:  listenq.Flags(h.Flags()),
-		Seq:    h.SequenceNumber(),
-		Ack:    h.AckNumber(),
-		Window: h.WindowSize(),
-		Len:    pkt.Data().Size(),
-	}
-	options := h[header.TCPMinimumSize:h.DataOffset()]
-	if seg.Flags.Has(listenq.SYN) {
-		o := header.ParseSynOptions(options, seg.Flags.Has(listenq.ACK))
-		seg.Options = listenq.Options{
-			MSS:           o.MSS,
-			WindowScaling: o.WS >= 0,
-			WindowScale:   uint8(max(o.WS, 0)),
-			SACKPermitted: o.SACKPermitted,
-			Timestamps:    o.TS,
-			TSVal:         o.TSVal,
-			TSEcr:         o.TSEcr,
-		}
-	} else {
-		o := header.ParseTCPOptions(options)
-		seg.Options = listenq.Options{Timestamps: o.TS, TSVal: o.TSVal, TSEcr: o.TSEcr}
-	}
-	return seg, true
+	return segmentOf(id, h, pkt.Data().Size()), true
 }
 
 func flowOf(id gstack.TransportEndpointID) listenq.Flow {
@@ -186,14 +161,3 @@ func (s *Stack) listenerAt(id gstack.TransportEndpointID) *Listener {
 	}
 	return wildcard
 }
-
-var _ tcpip.PacketOwner = ours
-
-// ours marks the packets that this package makes, so that its own SYN-ACKs are
-// not taken for netstack's.
-var ours = packetOwner{}
-
-type packetOwner struct{}
-
-func (packetOwner) KUID() uint32 { return 0 }
-func (packetOwner) KGID() uint32 { return 0 }

@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -89,15 +88,23 @@ func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a 
 	g.mu.Unlock()
 
 	var buf [40]byte
-	peer := o.Handshake.Peer
-	syn := synthetic(a, segmentOut{
+	g.inject(a.ep, a.id, segmentOut{
 		flags:   header.TCPFlagSyn,
 		seq:     o.Handshake.IRS,
 		window:  int(seg.Window),
-		options: synOptions(buf[:], peer),
+		options: synOptions(buf[:], o.Handshake.Peer),
 	})
-	g.s.gate.netstackTCP.QueuePacket(a.ep, a.id, syn)
-	syn.DecRef()
+}
+
+// has reports whether a flow is being grafted.
+func (g *grafts) has(id gstack.TransportEndpointID) bool {
+	if g.count.Load() == 0 {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.byFlow[id]
+	return ok
 }
 
 // hold keeps a segment of a connection that is being grafted; false means that
@@ -125,10 +132,7 @@ func (g *grafts) hold(id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) b
 // one for a port that is ours.
 func (g *grafts) wants(pkt *gstack.PacketBuffer) bool {
 	id := idOfOutgoing(pkt)
-	g.mu.Lock()
-	_, ok := g.byFlow[id]
-	g.mu.Unlock()
-	return ok || g.s.listenerAt(id) != nil
+	return g.has(id) || g.s.listenerAt(id) != nil
 }
 
 // synack gets netstack's answer to the synthetic SYN. It runs on the goroutine
@@ -159,17 +163,17 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	peer := gr.handshake.Peer
-	var buf [12]byte
-	ack := synthetic(arrival{id: id, pkt: pkt}, segmentOut{
-		flags:   header.TCPFlagAck,
-		seq:     gr.handshake.IRS + 1,
-		ack:     gr.handshake.ISS + 1,
-		window:  int(gr.window),
-		options: ackOptions(buf[:], peer.Timestamps, peer.TSVal, gr.tsEcr),
-	})
-	g.s.gate.netstackTCP.QueuePacket(ep, id, ack)
-	ack.DecRef()
+	seg := segmentOut{
+		flags:  header.TCPFlagAck,
+		seq:    gr.handshake.IRS + 1,
+		ack:    gr.handshake.ISS + 1,
+		window: int(gr.window),
+	}
+	if gr.handshake.Peer.Timestamps {
+		var buf [12]byte
+		seg.options = timestampOption(buf[:], gr.handshake.Peer.TSVal, gr.tsEcr)
+	}
+	g.inject(ep, id, seg)
 	for _, pkt := range gr.held {
 		g.s.gate.netstackTCP.QueuePacket(ep, id, pkt)
 		pkt.DecRef()
@@ -225,9 +229,7 @@ func (g *grafts) fail(gr *graft) {
 	for _, pkt := range gr.held {
 		pkt.DecRef()
 	}
-	g.s.send(gr.id, func(int) segmentOut {
-		return segmentOut{flags: header.TCPFlagRst, seq: gr.handshake.ISS + 1}
-	})
+	g.s.send(gr.id, segmentOut{flags: header.TCPFlagRst, seq: gr.handshake.ISS + 1})
 	gr.l.lost(gr.conn, netip.AddrPortFrom(fromAddress(gr.id.RemoteAddress), gr.id.RemotePort))
 }
 
@@ -242,52 +244,13 @@ func (g *grafts) close() {
 	g.expire()
 }
 
-// synthetic builds a segment as if the client had sent it.
-func synthetic(a arrival, seg segmentOut) *gstack.PacketBuffer {
-	size := header.TCPMinimumSize + len(seg.options)
-	ip := header.IPv4MinimumSize
-	v6 := a.id.RemoteAddress.Len() == header.IPv6AddressSize
-	if v6 {
-		ip = header.IPv6MinimumSize
-	}
-	view := buffer.NewViewSize(ip + size)
-	b := view.AsSlice()
-	if v6 {
-		header.IPv6(b).Encode(&header.IPv6Fields{
-			PayloadLength:     uint16(size),
-			TransportProtocol: header.TCPProtocolNumber,
-			HopLimit:          64,
-			SrcAddr:           a.id.RemoteAddress,
-			DstAddr:           a.id.LocalAddress,
-		})
-	} else {
-		header.IPv4(b).Encode(&header.IPv4Fields{
-			TotalLength: uint16(ip + size),
-			TTL:         64,
-			Protocol:    uint8(header.TCPProtocolNumber),
-			SrcAddr:     a.id.RemoteAddress,
-			DstAddr:     a.id.LocalAddress,
-		})
-	}
-	header.TCP(b[ip:]).Encode(&header.TCPFields{
-		SrcPort:    a.id.RemotePort,
-		DstPort:    a.id.LocalPort,
-		SeqNum:     seg.seq,
-		AckNum:     seg.ack,
-		DataOffset: uint8(size),
-		Flags:      seg.flags,
-		WindowSize: uint16(seg.window),
-	})
-	copy(b[ip+header.TCPMinimumSize:], seg.options)
-
-	pkt := gstack.NewPacketBuffer(gstack.PacketBufferOptions{Payload: buffer.MakeWithView(view)})
+// inject queues a segment to an endpoint as if the client had sent it.
+func (g *grafts) inject(ep *tcp.Endpoint, id gstack.TransportEndpointID, seg segmentOut) {
+	pkt := seg.packet(id.RemoteAddress, id.LocalAddress, id.RemotePort, id.LocalPort)
+	defer pkt.DecRef()
 	pkt.NICID = nicID
-	pkt.NetworkProtocolNumber = a.pkt.NetworkProtocolNumber
-	pkt.TransportProtocolNumber = header.TCPProtocolNumber
 	pkt.RXChecksumValidated = true
-	pkt.NetworkHeader().Consume(ip)
-	pkt.TransportHeader().Consume(size)
-	return pkt
+	g.s.gate.netstackTCP.QueuePacket(ep, id, pkt)
 }
 
 // synOptions encodes what both sides agreed on, as the client's SYN had it.
@@ -312,6 +275,7 @@ func synOptions(b []byte, peer listenq.Options) []byte {
 func (o *offer) agrees(pkt *gstack.PacketBuffer, h *listenq.Handshake) bool {
 	t := header.TCP(pkt.TransportHeader().Slice())
 	got := header.ParseSynOptions(t[header.TCPMinimumSize:t.DataOffset()], true)
+	mss := o.mss(destination(pkt))
 	scale := -1
 	if h.Peer.WindowScaling {
 		scale = o.windowScale
@@ -319,7 +283,8 @@ func (o *offer) agrees(pkt *gstack.PacketBuffer, h *listenq.Handshake) bool {
 	return got.WS == scale &&
 		got.TS == h.Peer.Timestamps &&
 		got.SACKPermitted == (h.Peer.SACKPermitted && o.sack) &&
-		int(t.WindowSize()) == o.window(int(got.MSS))
+		int(got.MSS) == mss &&
+		int(t.WindowSize()) == o.window(mss)
 }
 
 // idOfOutgoing is the endpoint that sends a TCP packet.

@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"bytes"
 	"net/netip"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -10,34 +9,57 @@ import (
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
-// link stands between netstack and the link that the user gave. It swallows the
-// SYN-ACKs of connections being grafted, and turns round what the stack sends to
-// its own addresses: netstack could do that by itself, but then packets would be
-// delivered with its locks held, past this place.
+// link stands between netstack and the link that the user gave. It offers every
+// packet that comes in to the express lane, swallows the SYN-ACKs of connections
+// being grafted, and turns round what the stack sends to its own addresses:
+// netstack could do that by itself, but then packets would be delivered with its
+// locks held, past this place.
 type link struct {
 	nested.Endpoint
-	s    *Stack
-	own4 [][]byte
-	own6 [][]byte
+	s          *Stack
+	own        []tcpip.Address
+	broadcasts []tcpip.Address // of the IPv4 networks
 }
 
 func newLink(s *Stack, child gstack.LinkEndpoint, addresses []netip.Prefix) *link {
 	l := &link{s: s}
 	for _, p := range addresses {
+		a := toAddress(p.Addr())
+		l.own = append(l.own, a)
 		if p.Addr().Is4() {
-			l.own4 = append(l.own4, p.Addr().AsSlice())
-		} else {
-			l.own6 = append(l.own6, p.Addr().AsSlice())
+			subnet := tcpip.AddressWithPrefix{Address: a, PrefixLen: p.Bits()}.Subnet()
+			l.broadcasts = append(l.broadcasts, subnet.Broadcast())
 		}
 	}
 	l.Init(child, l)
 	return l
 }
 
-// WritePackets implements gstack.LinkWriter.
+// mtu is the size of the largest IP packet, headers included.
+func (l *link) mtu() int { return int(l.MTU()) }
+
+// isOwn reports whether an address is the stack's.
+func (l *link) isOwn(a tcpip.Address) bool {
+	for _, own := range l.own {
+		if a == own {
+			return true
+		}
+	}
+	return false
+}
+
+// DeliverNetworkPacket implements gstack.NetworkDispatcher; the user's link calls
+// it.
+func (l *link) DeliverNetworkPacket(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) {
+	if !l.s.gate.express(protocol, pkt) {
+		l.Endpoint.DeliverNetworkPacket(protocol, pkt)
+	}
+}
+
+// WritePackets implements gstack.LinkWriter; netstack calls it.
 func (l *link) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	for i, pkt := range pkts.AsSlice() {
-		if l.swallows(pkt) || l.toSelf(pkt) {
+		if l.swallows(pkt) || l.isOwn(destination(pkt)) {
 			return l.writeSome(pkts.AsSlice(), i)
 		}
 	}
@@ -51,12 +73,10 @@ func (l *link) writeSome(pkts []*gstack.PacketBuffer, i int) (int, tcpip.Error) 
 		switch {
 		case n >= i && l.swallows(pkt):
 			l.s.grafts.synack(pkt)
-		case n >= i && l.toSelf(pkt):
+		case n >= i && l.isOwn(destination(pkt)):
 			l.turnRound(pkt)
 		default:
-			var one gstack.PacketBufferList
-			one.PushBack(pkt)
-			if _, err := l.Endpoint.WritePackets(one); err != nil {
+			if err := l.writeOne(pkt); err != nil {
 				return n, err
 			}
 		}
@@ -64,34 +84,24 @@ func (l *link) writeSome(pkts []*gstack.PacketBuffer, i int) (int, tcpip.Error) 
 	return len(pkts), nil
 }
 
-// swallows reports whether pkt is a SYN-ACK that netstack, not this package,
-// made.
+func (l *link) writeOne(pkt *gstack.PacketBuffer) tcpip.Error {
+	var one gstack.PacketBufferList
+	one.PushBack(pkt)
+	_, err := l.Endpoint.WritePackets(one)
+	return err
+}
+
+// swallows reports whether pkt, which netstack made, is a SYN-ACK that must not
+// go out.
 func (l *link) swallows(pkt *gstack.PacketBuffer) bool {
-	if pkt.TransportProtocolNumber != header.TCPProtocolNumber || pkt.Owner == ours {
+	if pkt.TransportProtocolNumber != header.TCPProtocolNumber {
 		return false
 	}
 	h := header.TCP(pkt.TransportHeader().Slice())
 	return len(h) >= header.TCPMinimumSize && h.Flags() == header.TCPFlagSyn|header.TCPFlagAck && l.s.grafts.wants(pkt)
 }
 
-func (l *link) toSelf(pkt *gstack.PacketBuffer) bool {
-	h := pkt.NetworkHeader().Slice()
-	var own [][]byte
-	var dst []byte
-	switch {
-	case pkt.NetworkProtocolNumber == header.IPv4ProtocolNumber && len(h) >= header.IPv4MinimumSize:
-		own, dst = l.own4, h[16:20]
-	case pkt.NetworkProtocolNumber == header.IPv6ProtocolNumber && len(h) >= header.IPv6MinimumSize:
-		own, dst = l.own6, h[24:40]
-	}
-	for _, a := range own {
-		if bytes.Equal(a, dst) {
-			return true
-		}
-	}
-	return false
-}
-
+// turnRound delivers a packet that the stack has sent to itself.
 func (l *link) turnRound(pkt *gstack.PacketBuffer) {
 	in := gstack.NewPacketBuffer(gstack.PacketBufferOptions{Payload: pkt.ToBuffer()})
 	in.RXChecksumValidated = true // it has not left this process
@@ -104,4 +114,16 @@ func (l *link) turnRound(pkt *gstack.PacketBuffer) {
 		in.DecRef()
 		l.s.drop(func(d *Drops) { d.LaterOverflow++ })
 	}
+}
+
+// destination returns where a packet goes.
+func destination(pkt *gstack.PacketBuffer) tcpip.Address {
+	h := pkt.NetworkHeader().Slice()
+	switch {
+	case pkt.NetworkProtocolNumber == header.IPv4ProtocolNumber && len(h) >= header.IPv4MinimumSize:
+		return header.IPv4(h).DestinationAddress()
+	case pkt.NetworkProtocolNumber == header.IPv6ProtocolNumber && len(h) >= header.IPv6MinimumSize:
+		return header.IPv6(h).DestinationAddress()
+	}
+	return tcpip.Address{}
 }

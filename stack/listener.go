@@ -135,7 +135,7 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 	}
 	l.q = listenq.New(listenq.Config{
 		Backlog:     backlog,
-		Window:      uint32(s.offer.window(int(s.link.MTU()))),
+		Window:      uint32(s.offer.window(s.offer.mss4)),
 		Secret:      secret,
 		Sysctls:     &s.sysctls,
 		Overflow:    opts.Overflow,

@@ -3,6 +3,7 @@ package stack
 import (
 	"fmt"
 
+	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -20,9 +21,10 @@ type offer struct {
 	// window, in bytes.
 	halfBuffer int
 	sack       bool
+	mss4, mss6 int
 }
 
-func (o *offer) init(g *gstack.Stack) error {
+func (o *offer) init(g *gstack.Stack, mtu int) error {
 	var size tcpip.TCPReceiveBufferSizeRangeOption
 	if err := g.TransportProtocolOption(header.TCPProtocolNumber, &size); err != nil {
 		return fmt.Errorf("stack: receive buffer size: %w", errnoOf(err))
@@ -34,7 +36,17 @@ func (o *offer) init(g *gstack.Stack) error {
 	o.windowScale = tcp.FindWndScale(seqnum.Size(size.Max))
 	o.halfBuffer = size.Default / 2
 	o.sack = bool(sack)
+	o.mss4 = mtu - header.IPv4MinimumSize - header.TCPMinimumSize
+	o.mss6 = mtu - header.IPv6MinimumSize - header.TCPMinimumSize
 	return nil
+}
+
+// mss is the largest segment that the stack takes from an address.
+func (o *offer) mss(remote tcpip.Address) int {
+	if remote.Len() == header.IPv6AddressSize {
+		return o.mss6
+	}
+	return o.mss4
 }
 
 // window is the receive window in a SYN-ACK, not scaled: netstack's
@@ -45,8 +57,11 @@ func (o *offer) window(mss int) int {
 	return max(w, 1)
 }
 
-// A segmentOut is a segment that this package sends for a flow that netstack has
-// no connection for.
+// hopLimit is the time to live of what this package sends (Linux
+// ip_default_ttl).
+const hopLimit = 64
+
+// A segmentOut is a segment without payload.
 type segmentOut struct {
 	flags    header.TCPFlags
 	seq, ack uint32
@@ -54,87 +69,102 @@ type segmentOut struct {
 	options  []byte
 }
 
-// send builds and sends a segment from the local side of id. A packet that
-// cannot be sent is lost, as on any network.
-func (s *Stack) send(id gstack.TransportEndpointID, out func(mss int) segmentOut) {
-	protocol := header.IPv4ProtocolNumber
-	if id.RemoteAddress.Len() == header.IPv6AddressSize {
-		protocol = header.IPv6ProtocolNumber
-	}
-	route, err := s.g.FindRoute(nicID, id.LocalAddress, id.RemoteAddress, protocol, false)
-	if err != nil {
-		s.logger.Debug("no route for answer", "to", id.RemoteAddress, "cause", err)
-		return
-	}
-	defer route.Release()
-
-	seg := out(int(route.MTU()) - header.TCPMinimumSize)
+// packet returns the segment as it goes from one socket to another, with both
+// headers in place and both checksums.
+func (seg *segmentOut) packet(src, dst tcpip.Address, srcPort, dstPort uint16) *gstack.PacketBuffer {
 	size := header.TCPMinimumSize + len(seg.options)
-	pkt := gstack.NewPacketBuffer(gstack.PacketBufferOptions{ReserveHeaderBytes: int(route.MaxHeaderLength()) + size})
-	defer pkt.DecRef()
-	pkt.Owner = ours
-	pkt.TransportProtocolNumber = header.TCPProtocolNumber
-	h := header.TCP(pkt.TransportHeader().Push(size))
-	h.Encode(&header.TCPFields{
-		SrcPort:    id.LocalPort,
-		DstPort:    id.RemotePort,
+	ip := header.IPv4MinimumSize
+	if src.Len() == header.IPv6AddressSize {
+		ip = header.IPv6MinimumSize
+	}
+	view := buffer.NewViewSize(ip + size)
+	b := view.AsSlice()
+	t := header.TCP(b[ip:])
+	t.Encode(&header.TCPFields{
+		SrcPort:    srcPort,
+		DstPort:    dstPort,
 		SeqNum:     seg.seq,
 		AckNum:     seg.ack,
 		DataOffset: uint8(size),
 		Flags:      seg.flags,
 		WindowSize: uint16(seg.window),
 	})
-	copy(h[header.TCPMinimumSize:], seg.options)
-	if route.RequiresTXTransportChecksum() {
-		h.SetChecksum(^checksum.Checksum(h, route.PseudoHeaderChecksum(header.TCPProtocolNumber, uint16(size))))
+	copy(t[header.TCPMinimumSize:], seg.options)
+	t.SetChecksum(^checksum.Checksum(t, header.PseudoHeaderChecksum(header.TCPProtocolNumber, src, dst, uint16(size))))
+
+	protocol := header.IPv4ProtocolNumber
+	if src.Len() == header.IPv6AddressSize {
+		protocol = header.IPv6ProtocolNumber
+		header.IPv6(b).Encode(&header.IPv6Fields{
+			PayloadLength:     uint16(size),
+			TransportProtocol: header.TCPProtocolNumber,
+			HopLimit:          hopLimit,
+			SrcAddr:           src,
+			DstAddr:           dst,
+		})
+	} else {
+		h := header.IPv4(b)
+		h.Encode(&header.IPv4Fields{
+			TotalLength: uint16(len(b)),
+			Flags:       header.IPv4FlagDontFragment,
+			TTL:         hopLimit,
+			Protocol:    uint8(header.TCPProtocolNumber),
+			SrcAddr:     src,
+			DstAddr:     dst,
+		})
+		h.SetChecksum(^h.CalculateChecksum())
 	}
-	if err := route.WritePacket(gstack.NetworkHeaderParams{
-		Protocol: header.TCPProtocolNumber,
-		TTL:      route.DefaultTTL(),
-		DF:       true,
-	}, pkt); err != nil {
+
+	pkt := gstack.NewPacketBuffer(gstack.PacketBufferOptions{Payload: buffer.MakeWithView(view)})
+	pkt.NetworkProtocolNumber = protocol
+	pkt.TransportProtocolNumber = header.TCPProtocolNumber
+	pkt.NetworkHeader().Consume(ip)
+	pkt.TransportHeader().Consume(size)
+	return pkt
+}
+
+// send sends a segment from the local side of id, past netstack, which knows of
+// no connection there. A packet that cannot be sent is lost, as on any network.
+func (s *Stack) send(id gstack.TransportEndpointID, seg segmentOut) {
+	pkt := seg.packet(id.LocalAddress, id.RemoteAddress, id.LocalPort, id.RemotePort)
+	defer pkt.DecRef()
+	if s.link.isOwn(id.RemoteAddress) {
+		s.link.turnRound(pkt)
+		return
+	}
+	if err := s.link.writeOne(pkt); err != nil {
 		s.logger.Debug("answer not sent", "to", id.RemoteAddress, "cause", err)
 	}
 }
 
 // answer sends what an outcome asks for.
 func (s *Stack) answer(id gstack.TransportEndpointID, o *listenq.Outcome) {
+	var options [40]byte
+	mss := s.offer.mss(id.RemoteAddress)
+	seg := segmentOut{seq: o.Seq, ack: o.Ack}
 	switch o.Verdict {
 	case listenq.SendSYNACK, listenq.SendCookie:
-		s.send(id, func(mss int) segmentOut {
-			var buf [40]byte
-			return segmentOut{
-				flags:   header.TCPFlagSyn | header.TCPFlagAck,
-				seq:     o.Seq,
-				ack:     o.Ack,
-				window:  s.offer.window(mss),
-				options: s.offer.synackOptions(buf[:], mss, &o.Handshake),
-			}
-		})
+		seg.flags = header.TCPFlagSyn | header.TCPFlagAck
+		seg.window = s.offer.window(mss)
+		seg.options = s.offer.synackOptions(options[:], mss, &o.Handshake)
 	case listenq.SendACK:
-		s.send(id, func(mss int) segmentOut {
-			var buf [12]byte
-			window := s.offer.window(mss)
-			if o.Handshake.Peer.WindowScaling {
-				window >>= s.offer.windowScale
-			}
-			return segmentOut{
-				flags:   header.TCPFlagAck,
-				seq:     o.Seq,
-				ack:     o.Ack,
-				window:  window,
-				options: ackOptions(buf[:], o.Handshake.Peer.Timestamps, o.Handshake.TSVal, o.Handshake.Peer.TSVal),
-			}
-		})
-	case listenq.SendRST:
-		flags := header.TCPFlags(header.TCPFlagRst)
-		if o.RSTACK {
-			flags |= header.TCPFlagAck
+		seg.flags = header.TCPFlagAck
+		seg.window = s.offer.window(mss)
+		if o.Handshake.Peer.WindowScaling {
+			seg.window >>= s.offer.windowScale
 		}
-		s.send(id, func(int) segmentOut {
-			return segmentOut{flags: flags, seq: o.Seq, ack: o.Ack}
-		})
+		if o.Handshake.Peer.Timestamps {
+			seg.options = timestampOption(options[:], o.Handshake.TSVal, o.Handshake.Peer.TSVal)
+		}
+	case listenq.SendRST:
+		seg.flags = header.TCPFlagRst
+		if o.RSTACK {
+			seg.flags |= header.TCPFlagAck
+		}
+	default:
+		return
 	}
+	s.send(id, seg)
 }
 
 // synackOptions encodes the options of a SYN-ACK in Linux's order: MSS, SACK
@@ -142,7 +172,7 @@ func (s *Stack) answer(id gstack.TransportEndpointID, o *listenq.Outcome) {
 func (o *offer) synackOptions(b []byte, mss int, h *listenq.Handshake) []byte {
 	n := header.EncodeMSSOption(uint32(mss), b)
 	sack := o.sack && h.Peer.SACKPermitted
-	if !h.Peer.Timestamps && sack {
+	if sack != h.Peer.Timestamps { // one alone is padded to four bytes
 		n += header.EncodeNOP(b[n:])
 		n += header.EncodeNOP(b[n:])
 	}
@@ -150,10 +180,6 @@ func (o *offer) synackOptions(b []byte, mss int, h *listenq.Handshake) []byte {
 		n += header.EncodeSACKPermittedOption(b[n:])
 	}
 	if h.Peer.Timestamps {
-		if !sack {
-			n += header.EncodeNOP(b[n:])
-			n += header.EncodeNOP(b[n:])
-		}
 		n += header.EncodeTSOption(h.TSVal, h.Peer.TSVal, b[n:])
 	}
 	if h.Peer.WindowScaling {
@@ -163,11 +189,8 @@ func (o *offer) synackOptions(b []byte, mss int, h *listenq.Handshake) []byte {
 	return b[:n]
 }
 
-// ackOptions encodes the timestamp option, if it is in use.
-func ackOptions(b []byte, timestamps bool, val, ecr uint32) []byte {
-	if !timestamps {
-		return nil
-	}
+// timestampOption encodes the timestamp option alone.
+func timestampOption(b []byte, val, ecr uint32) []byte {
 	n := header.EncodeNOP(b)
 	n += header.EncodeNOP(b[n:])
 	n += header.EncodeTSOption(val, ecr, b[n:])

@@ -25,8 +25,8 @@ const nicID tcpip.NICID = 1
 
 // Config describes a stack.
 type Config struct {
-	// Link carries the packets. The stack owns it from New on, also if New
-	// fails, and closes it.
+	// Link carries IP packets without a link header, as a TUN does. The stack
+	// owns it from New on, also if New fails, and closes it.
 	Link gstack.LinkEndpoint
 	// Addresses are the stack's own, each with the prefix of its network. All
 	// traffic leaves through Link.
@@ -95,6 +95,10 @@ func New(cfg Config) (*Stack, error) {
 	if cfg.Link == nil {
 		return nil, errors.New("stack: no link: set Config.Link, for example to the result of tun.Open")
 	}
+	if cfg.Link.Capabilities()&gstack.CapabilityResolutionRequired != 0 {
+		cfg.Link.Close()
+		return nil, errors.New("stack: the link needs neighbour resolution: use one that carries bare IP packets, such as a TUN")
+	}
 	s := &Stack{
 		clock:     cfg.Clock,
 		logger:    cfg.Logger,
@@ -155,7 +159,7 @@ func (s *Stack) build(cfg Config) error {
 		{Destination: header.IPv4EmptySubnet, NIC: nicID},
 		{Destination: header.IPv6EmptySubnet, NIC: nicID},
 	})
-	return s.offer.init(s.g)
+	return s.offer.init(s.g, s.link.mtu())
 }
 
 // Close resets all connections, closes all listeners and the link, and returns
