@@ -149,8 +149,8 @@ func TestOpen(t *testing.T) {
 // compares digests.
 func TestTransfer(t *testing.T) {
 	size := int64(32 << 20)
-	if testing.Short() {
-		size = 1 << 20
+	if testing.Short() || raceEnabled {
+		size = 2 << 20
 	}
 	for _, mode := range []Offload{OffloadOn, OffloadOff} {
 		for _, mtu := range []int{1500, 9000} {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -47,8 +48,40 @@ func configure(cfg Config, name string) error {
 	if err := netlink.LinkSetUp(dev); err != nil {
 		return explainNetlink("bring up", name, err)
 	}
+	for _, p := range cfg.HostAddresses {
+		if err := waitLocal(p.Addr()); err != nil {
+			return explainNetlink(fmt.Sprintf("wait for address %v on", p.Addr()), name, err)
+		}
+	}
 	return nil
 }
+
+// waitLocal waits until the kernel accepts packets for a. For an IPv6
+// address, even one without duplicate address detection, it decides so in a
+// work queue a little after it was added to a device that is up
+// (net/ipv6/addrconf.c, addrconf_dad_work); what comes earlier is lost.
+func waitLocal(a netip.Addr) error {
+	if a.Is4() {
+		return nil
+	}
+	for deadline := time.Now().Add(localTimeout); ; time.Sleep(localPoll) {
+		routes, err := netlink.RouteGet(a.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			if err == nil {
+				err = unix.ETIMEDOUT
+			}
+			return err
+		}
+	}
+}
+
+const (
+	localTimeout = 2 * time.Second
+	localPoll    = time.Millisecond
+)
 
 // hostAddr is p in netlink's form.
 func hostAddr(p netip.Prefix) *netlink.Addr {
