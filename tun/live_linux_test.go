@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,7 +158,8 @@ func TestTransfer(t *testing.T) {
 			for i, addr := range stackAddrs {
 				t.Run(fmt.Sprintf("offload=%v/mtu=%d/ip=%d", mode, mtu, 4+2*i), func(t *testing.T) {
 					l := open(t, Config{MTU: mtu, Offload: mode, HostAddresses: hostPrefixes})
-					s := newStack(t, l, stackAddrs...)
+					w := &sizeWatch{Link: l}
+					s := newStack(t, w, stackAddrs...)
 					transfer(t, s, addr, size)
 					st := l.Stats()
 					if st.RxDropShort+st.RxDropVersion+st.RxDropLength+st.RxDropVirtio+st.RxDropChecksum+
@@ -167,14 +169,43 @@ func TestTransfer(t *testing.T) {
 					if tc := s.Stats().TCP; tc.ChecksumErrors.Value() != 0 || tc.InvalidSegmentsReceived.Value() != 0 {
 						t.Errorf("netstack: %d checksum errors, %d invalid segments", tc.ChecksumErrors.Value(), tc.InvalidSegmentsReceived.Value())
 					}
-					// 64 KiB segments, or at least not one packet per MSS.
-					if per := st.RxBytes / st.RxPackets; mode == OffloadOn && per < 2*uint64(mtu) {
-						t.Errorf("received %d bytes a packet: no segmentation offload", per)
+					if got := w.rx.Load() > int64(2*mtu) && w.tx.Load() > int64(2*mtu); got != l.Offload() {
+						t.Errorf("largest packets are %d in and %d out", w.rx.Load(), w.tx.Load())
 					}
 				})
 			}
 		}
 	}
+}
+
+// sizeWatch wraps a link and notes the largest packet each way.
+type sizeWatch struct {
+	*Link
+	up     gstack.NetworkDispatcher
+	rx, tx atomic.Int64
+}
+
+func (w *sizeWatch) Attach(d gstack.NetworkDispatcher) {
+	if d == nil {
+		w.Link.Attach(nil)
+		return
+	}
+	w.up = d
+	w.Link.Attach(w)
+}
+
+func (w *sizeWatch) DeliverNetworkPacket(proto tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) {
+	w.rx.Store(max(w.rx.Load(), int64(pkt.Size())))
+	w.up.DeliverNetworkPacket(proto, pkt)
+}
+
+func (w *sizeWatch) DeliverLinkPacket(tcpip.NetworkProtocolNumber, *gstack.PacketBuffer) {}
+
+func (w *sizeWatch) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
+	for _, pkt := range pkts.AsSlice() {
+		w.tx.Store(max(w.tx.Load(), int64(pkt.Size())))
+	}
+	return w.Link.WritePackets(pkts)
 }
 
 func transfer(t testing.TB, s *gstack.Stack, addr netip.Addr, size int64) {
