@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"syscall"
 
 	"github.com/songgao/water"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,20 +77,9 @@ const offloadFeatures = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
 
 // openOffload opens a device whose frames carry a virtio header.
 func openOffload(pattern string) (*os.File, string, error) {
-	fd, err := unix.Open(devicePath, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, name, err := createExclusive(pattern, unix.IFF_VNET_HDR)
 	if err != nil {
-		return nil, "", os.NewSyscallError("open", err)
-	}
-	ifr, err := unix.NewIfreq(pattern)
-	if err != nil {
-		unix.Close(fd)
 		return nil, "", err
-	}
-	// IFF_TUN_EXCL: never attach to a device that is there already.
-	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR | unix.IFF_TUN_EXCL)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-		unix.Close(fd)
-		return nil, "", os.NewSyscallError("TUNSETIFF", err)
 	}
 	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offloadFeatures); err != nil {
 		unix.Close(fd)
@@ -100,21 +87,40 @@ func openOffload(pattern string) (*os.File, string, error) {
 	}
 	// Only now: the runtime's poller finds an error on a descriptor that
 	// has no device yet.
-	return os.NewFile(uintptr(fd), devicePath), ifr.Name(), nil
+	return os.NewFile(uintptr(fd), devicePath), name, nil
+}
+
+// createExclusive creates a device that must not be there already:
+// without IFF_TUN_EXCL the kernel attaches to a persistent one.
+func createExclusive(pattern string, flags uint16) (fd int, name string, err error) {
+	fd, err = unix.Open(devicePath, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, "", os.NewSyscallError("open", err)
+	}
+	ifr, err := unix.NewIfreq(pattern)
+	if err == nil {
+		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_TUN_EXCL | flags)
+		err = os.NewSyscallError("TUNSETIFF", unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr))
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, "", err
+	}
+	return fd, ifr.Name(), nil
 }
 
 // openPlain opens a device without virtio headers.
 func openPlain(pattern string) (*os.File, string, error) {
-	// water cannot ask for IFF_TUN_EXCL and would attach to a persistent
-	// device that nobody holds, and make it non-persistent. So look first;
-	// a device created in between by someone else is still attached to.
-	if !strings.Contains(pattern, "%") {
-		if _, err := netlink.LinkByName(pattern); err == nil {
-			return nil, "", os.NewSyscallError("TUNSETIFF", unix.EBUSY)
-		}
+	// water cannot ask for IFF_TUN_EXCL, and leaks a descriptor when it
+	// fails. So find out first, with a device of the same name that is
+	// removed at once, whether and under which name it would succeed.
+	fd, name, err := createExclusive(pattern, 0)
+	if err != nil {
+		return nil, "", err
 	}
+	unix.Close(fd)
 	cfg := water.Config{DeviceType: water.TUN}
-	cfg.Name = pattern
+	cfg.Name = name
 	ifce, err := water.New(cfg)
 	if err != nil {
 		return nil, "", err

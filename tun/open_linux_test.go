@@ -54,6 +54,45 @@ func TestOpenAddressTaken(t *testing.T) {
 	}
 }
 
+// TestOpenCleansUp: what a failed Open created is gone, descriptors too.
+func TestOpenCleansUp(t *testing.T) {
+	needDevice(t)
+	const sysctl = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+	if err := os.WriteFile(sysctl, []byte("1"), 0); err != nil {
+		t.Skip(err)
+	}
+	defer os.WriteFile(sysctl, []byte("0"), 0)
+	descriptors := func() int {
+		d, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(d)
+	}
+	before := descriptors()
+	for _, mode := range []Offload{OffloadOn, OffloadOff} {
+		for _, cfg := range []Config{
+			{Offload: mode, HostAddresses: hostPrefixes},
+			{Offload: mode, Name: "lo"},
+		} {
+			_, err := Open(cfg)
+			want := error(unix.EACCES)
+			if cfg.Name != "" {
+				want = unix.EBUSY
+			}
+			if !errors.Is(err, want) {
+				t.Errorf("%v, %q: %v", mode, cfg.Name, err)
+			}
+		}
+	}
+	if d := devices(t); d != "" {
+		t.Errorf("devices left: %s", d)
+	}
+	if n := descriptors(); n != before {
+		t.Errorf("%d descriptors, %d before", n, before)
+	}
+}
+
 func TestOpenWithoutPrivilege(t *testing.T) {
 	needDevice(t)
 	errs := make(chan error, 2)
