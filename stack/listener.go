@@ -127,26 +127,26 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 	}
 	l.local = netip.AddrPortFrom(local.Addr(), bound.Port)
 
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		l.ep.Close()
-		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: net.ErrClosed}
-	}
+	s.mu.RLock()
+	sysctls := s.sysctls
+	s.mu.RUnlock()
 	l.q = listenq.New(listenq.Config{
 		Backlog:     backlog,
 		Window:      uint32(s.offer.window(s.offer.mss4)),
 		Secret:      secret,
-		Sysctls:     &s.sysctls,
+		Sysctls:     &sysctls,
 		Overflow:    opts.Overflow,
 		DeferAccept: opts.DeferAccept,
 		SYNCount:    opts.SYNCount,
 	})
 	l.entry.Init(l, waiter.ReadableEvents)
 	l.wq.EventRegister(&l.entry)
-	s.listeners[l.ep] = l
+	if !s.add(l) {
+		l.ep.Close()
+		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: net.ErrClosed}
+	}
 	if err := l.ep.Listen(netstackBacklog); err != nil {
-		delete(s.listeners, l.ep)
+		s.remove(l)
 		l.ep.Close()
 		return fail("listen", err)
 	}
@@ -435,11 +435,7 @@ func (l *Listener) Close() error {
 	l.resetQueued(queued)
 	l.wq.EventUnregister(&l.entry)
 	l.ep.Close()
-	counters := l.Stats().Counters
-	l.s.mu.Lock()
-	delete(l.s.listeners, l.ep)
-	l.s.past.Add(&counters)
-	l.s.mu.Unlock()
+	l.s.remove(l)
 	return nil
 }
 

@@ -197,6 +197,30 @@ func (s *Stack) Listeners() []*Listener {
 	return all
 }
 
+// add enters a listener into the table before netstack can deliver segments for
+// it; false means that the stack is closed. The table's lock must not be held
+// while netstack registers the endpoint: netstack delivers with locks of its own
+// held, and the gate then takes this one.
+func (s *Stack) add(l *Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.listeners[l.ep] = l
+	}
+	return !s.closed
+}
+
+// remove takes a listener out of the table and keeps what it has counted.
+func (s *Stack) remove(l *Listener) {
+	counters := l.Stats().Counters
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listeners[l.ep] == l {
+		delete(s.listeners, l.ep)
+		s.past.Add(&counters)
+	}
+}
+
 // Counters returns the sum over all listeners, closed ones included.
 func (s *Stack) Counters() listenq.Counters {
 	s.mu.RLock()
