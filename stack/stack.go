@@ -204,10 +204,12 @@ func (s *Stack) Listeners() []*Listener {
 func (s *Stack) add(l *Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.listeners[l.ep] = l
+	if s.closed {
+		return false
 	}
-	return !s.closed
+	l.q.SetSysctls(s.sysctls) // one may have changed since the listener read them
+	s.listeners[l.ep] = l
+	return true
 }
 
 // remove takes a listener out of the table and keeps what it has counted.
