@@ -40,11 +40,13 @@ type clientPlayer struct {
 
 func (p *clientPlayer) count() uint64 { return p.counter.Load() }
 
-func (p *clientPlayer) inject(n int) (injection, error) {
+func (p *clientPlayer) halfOpen() int { return -1 }
+
+func (p *clientPlayer) inject(n int, answers bool) (injection, error) {
 	if p.injector == nil {
 		return injection{}, errNotMine
 	}
-	return p.injector.inject(n)
+	return p.injector.inject(n, answers)
 }
 
 // serverPoint is where clients connect to.

@@ -63,6 +63,10 @@ type server interface {
 	listen(backlog int) (net.Listener, error)
 }
 
+// halfOpenCounter is a listener that tells how many half-open requests it
+// holds.
+type halfOpenCounter interface{ halfOpen() int }
+
 // contestants are all there are; some only take part when asked for.
 var contestants = []contestant{
 	{

@@ -22,6 +22,9 @@ type facts struct {
 	Go     string `json:"go"`
 	GVisor string `json:"gvisor"`
 	Commit string `json:"commit"`
+
+	// OthersUsed is how many cores other programs kept busy meanwhile.
+	OthersUsed float64 `json:"others_used"`
 }
 
 func machineFacts() facts {

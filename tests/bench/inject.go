@@ -7,8 +7,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/rawfile"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -29,17 +29,24 @@ func (i injection) reached() int { return i.Sent - i.Lost }
 // of the client's namespace, so that it costs the server nothing. Each has a
 // source of its own.
 type injector struct {
-	fd     int
-	device int // index of the device towards the server
-	next   uint32
+	fd       int
+	counters *counterFile
+	next     uint32 // number of the next flow
+	packets  [injectBatch][synSize]byte
+	messages [injectBatch]rawfile.MMsgHdr
 }
 
 const (
-	// injectWindow is how many SYNs may wait for the server, well below
-	// tunQueueLen.
-	injectWindow = 512
+	// takenWindow is how many SYNs may wait for the server in the device:
+	// enough to keep it busy, and well below tunQueueLen.
+	takenWindow = 1024
+	// answerWindow is how many SYNs may wait for an answer, where answers are
+	// expected: netstack's listener loses what exceeds its queue of 300.
+	answerWindow = 256
 	// injectBatch is how many are sent between looks at the device.
-	injectBatch = 64
+	injectBatch = 128
+	// giveUpAnswers is when answers that do not come count as lost.
+	giveUpAnswers = 50 * time.Millisecond
 )
 
 func newInjector() (*injector, error) {
@@ -47,77 +54,98 @@ func newInjector() (*injector, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	// Without room for the window sends would wait, or fail with ENOBUFS.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4<<20); err != nil {
-		return nil, os.NewSyscallError("setsockopt SO_SNDBUF", err)
+	// The window must fit; the default of some 200 KB holds 300 packets.
+	// FORCE is allowed to the owner of the namespace only on newer kernels.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 8<<20) != nil {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 8<<20); err != nil {
+			return nil, os.NewSyscallError("setsockopt SO_SNDBUF", err)
+		}
 	}
-	routes, err := netlink.RouteGet(serverAddr.AsSlice())
-	if err != nil || len(routes) != 1 {
-		return nil, fmt.Errorf("route to %v: %v, %w", serverAddr, routes, err)
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: serverAddr.As4()}); err != nil {
+		return nil, os.NewSyscallError("connect", err)
 	}
-	return &injector{fd: fd, device: routes[0].LinkIndex}, nil
+	in := &injector{fd: fd}
+	for i := range in.messages {
+		iov := &unix.Iovec{Base: &in.packets[i][0]}
+		iov.SetLen(synSize)
+		in.messages[i].Msg.Iov = iov
+		in.messages[i].Msg.SetIovlen(1)
+	}
+	in.counters, err = openCounters()
+	return in, err
 }
 
-// deviceCounters are those of the kernel's device. On a TUN, taken grows when
-// the process behind it reads a packet.
-type deviceCounters struct{ taken, lost, back int }
-
-func (in *injector) counters() (deviceCounters, error) {
-	link, err := netlink.LinkByIndex(in.device)
-	if err != nil {
-		return deviceCounters{}, err
-	}
-	s := link.Attrs().Statistics
-	return deviceCounters{taken: int(s.TxPackets), lost: int(s.TxDropped), back: int(s.RxPackets)}, nil
-}
-
-func (in *injector) inject(n int) (injection, error) {
-	before, err := in.counters()
+// inject sends n SYNs, keeping step with the server's answers if answers are
+// expected, and else with its reading.
+func (in *injector) inject(n int, answers bool) (injection, error) {
+	before, err := in.counters.read()
 	if err != nil {
 		return injection{}, err
 	}
-	to := &unix.SockaddrInet4{Addr: serverAddr.As4()}
-	packet := make([]byte, synSize)
 	began := time.Now()
-	now := before
-	sent := 0
-	waiting := func() int { return sent - (now.taken - before.taken) - (now.lost - before.lost) }
-	for sent < n {
-		for range min(injectBatch, n-sent) {
-			forgeSYN(packet, in.next)
-			in.next++
-			if err := unix.Sendto(in.fd, packet, 0, to); err != nil {
-				// A full device queue shows as ENOBUFS and in its counter.
-				if err != unix.ENOBUFS {
-					return injection{}, os.NewSyscallError("sendto", err)
-				}
-			}
-			sent++
+	now, moved, sent, unanswered := before, began, 0, 0
+	for {
+		done := now.since(before)
+		// Other packets may count too, so room can exceed the window.
+		room := takenWindow - (sent - done.taken - done.lost)
+		if sent == n && room >= takenWindow {
+			break
 		}
-		for {
-			if now, err = in.counters(); err != nil {
+		if answers {
+			waiting := sent - done.lost - done.back - unanswered
+			if waiting > 0 && time.Since(moved) > giveUpAnswers {
+				unanswered += waiting
+				waiting = 0
+			}
+			room = min(room, answerWindow-waiting)
+		}
+		if time.Since(began) > injectPatience {
+			return injection{}, fmt.Errorf("server took %d of %d SYNs in %v", done.taken, sent, injectPatience)
+		}
+		if batch := min(room, n-sent, injectBatch); batch > 0 {
+			k, err := in.send(batch)
+			if err != nil {
 				return injection{}, err
 			}
-			if waiting() < injectWindow {
-				break
-			}
-			if time.Since(began) > injectPatience {
-				return injection{}, fmt.Errorf("server took %d of %d SYNs in %v", now.taken-before.taken, sent, injectPatience)
-			}
+			sent += k
+		} else {
 			time.Sleep(20 * time.Microsecond)
+		}
+		last := now
+		if now, err = in.counters.read(); err != nil {
+			return injection{}, err
+		}
+		if now != last {
+			moved = time.Now()
 		}
 	}
 	last, err := in.settle(now)
 	if err != nil {
 		return injection{}, err
 	}
-	end := last.counters
-	return injection{
-		Sent:     sent,
-		Lost:     end.lost - before.lost,
-		Answered: end.back - before.back,
-		Took:     last.at.Sub(began),
-	}, nil
+	done := last.counters.since(before)
+	return injection{Sent: sent, Lost: done.lost, Answered: done.back, Took: last.at.Sub(began)}, nil
+}
+
+// send sends up to n SYNs and returns how many it was.
+func (in *injector) send(n int) (int, error) {
+	for i := range n {
+		forgeSYN(in.packets[i][:], in.next+uint32(i))
+	}
+	k, errno := rawfile.NonBlockingSendMMsg(in.fd, in.messages[:n])
+	switch errno {
+	case 0:
+		in.next += uint32(k)
+		return k, nil
+	case unix.EAGAIN, unix.EINTR:
+		return 0, nil
+	case unix.ENOBUFS:
+		// The device dropped the first one, and has counted it.
+		in.next++
+		return 1, nil
+	default:
+		return 0, os.NewSyscallError("sendmmsg", errno)
+	}
 }
 
 // injectPatience bounds one injection.
@@ -141,7 +169,7 @@ func (in *injector) settle(c deviceCounters) (settled, error) {
 			return settled{}, fmt.Errorf("server does not come to rest in %v", injectPatience)
 		}
 		time.Sleep(pause)
-		c, err := in.counters()
+		c, err := in.counters.read()
 		if err != nil {
 			return settled{}, err
 		}

@@ -40,3 +40,16 @@ func TestForgedFlowsAreDistinct(t *testing.T) {
 	}
 	require.Len(t, seen, flows)
 }
+
+func TestCountersOfADevice(t *testing.T) {
+	const text = `Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:       1       2    0    0    0     0          0         0        3        4    0    0    0     0       0          0
+  tun0:   52000    1000    0    0    0     0          0         0    60000     1100    0    7    0     0       0          0
+`
+	c, err := parseCounters([]byte(text), "tun0")
+	require.NoError(t, err)
+	require.Equal(t, deviceCounters{taken: 1100, lost: 7, back: 1000}, c)
+	_, err = parseCounters([]byte(text), "tun")
+	require.ErrorContains(t, err, "no counters of tun")
+}

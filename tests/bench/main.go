@@ -79,6 +79,7 @@ func run(f flags) error {
 	}
 	results := newResults()
 	progress := newProgress(os.Stderr)
+	others := watchOthers()
 	for _, m := range what {
 		for round := range f.Rounds {
 			// Take turns, and let a different one begin each time.
@@ -94,7 +95,9 @@ func run(f flags) error {
 		}
 	}
 	progress.clear()
-	report := results.report(machineFacts(), who)
+	facts := machineFacts()
+	facts.OthersUsed = others.cores()
+	report := results.report(facts, who)
 	if f.JSON {
 		enc := json.NewEncoder(os.Stdout)
 		enc.SetIndent("", "  ")

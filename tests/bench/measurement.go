@@ -191,7 +191,7 @@ func measureHalfOpen(a actors, setup trialSetup) (values, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, err := a.client.inject(timed)
+	first, err := a.client.inject(timed, true)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +199,7 @@ func measureHalfOpen(a actors, setup trialSetup) (values, error) {
 	if err != nil {
 		return nil, err
 	}
-	second, err := a.client.inject(setup.floodSize - timed)
+	second, err := a.client.inject(setup.floodSize-timed, true)
 	if err != nil {
 		return nil, err
 	}
@@ -210,10 +210,14 @@ func measureHalfOpen(a actors, setup trialSetup) (values, error) {
 	if first.Answered < timed*9/10 {
 		return nil, fmt.Errorf("only %d of %d SYNs were answered", first.Answered, first.Sent)
 	}
+	reached := first.reached() + second.reached()
+	if full.HalfOpen >= 0 && full.HalfOpen < reached*99/100 {
+		return nil, fmt.Errorf("the server holds only %d of %d requests", full.HalfOpen, reached)
+	}
 	return values{
 		rate:        float64(first.Answered) / first.Took.Seconds(),
 		cpuPerUnit:  perUnit(after.CPU-before.CPU, first.Answered),
-		heapPerUnit: (float64(full.Heap) - float64(empty.Heap)) / float64(first.reached()+second.reached()),
+		heapPerUnit: (float64(full.Heap) - float64(empty.Heap)) / float64(reached),
 	}, nil
 }
 
@@ -222,7 +226,7 @@ func measureOverflow(a actors, setup trialSetup) (values, error) {
 	if err != nil {
 		return nil, err
 	}
-	flood, err := a.client.inject(setup.floodSize)
+	flood, err := a.client.inject(setup.floodSize, false)
 	if err != nil {
 		return nil, err
 	}

@@ -85,8 +85,8 @@ func (p *process) snapshotLive() (snapshot, error) {
 	return r.Snapshot, err
 }
 
-func (p *process) inject(n int) (injection, error) {
-	r, err := p.call(request{Op: opInject, N: n})
+func (p *process) inject(n int, answers bool) (injection, error) {
+	r, err := p.call(request{Op: opInject, N: n, Answers: answers})
 	return r.Injected, err
 }
 

@@ -123,8 +123,8 @@ func (r *results) verdicts(m measurement, x metric) []verdict {
 
 func (r report) print(w io.Writer) error {
 	f := r.Facts
-	fmt.Fprintf(w, "%s, Linux %s, %d x %s\n%s, gVisor %s, ulisten %s\n\n",
-		f.Date, f.Kernel, f.Cores, f.CPU, f.Go, f.GVisor, f.Commit)
+	fmt.Fprintf(w, "%s, Linux %s, %d x %s\n%s, gVisor %s, ulisten %s\nother programs used %.2f cores meanwhile\n\n",
+		f.Date, f.Kernel, f.Cores, f.CPU, f.Go, f.GVisor, f.Commit, f.OthersUsed)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range r.Contestants {
 		fmt.Fprintf(t, "%s\t%s\n", c.Name, c.About)

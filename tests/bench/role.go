@@ -32,9 +32,10 @@ type assignment struct {
 // request is one line on the standard input of a process, answered by one
 // reply on its standard output. End of input tells it to end.
 type request struct {
-	Op string // opSnapshot or opInject
-	GC bool   // with opSnapshot: collect garbage first
-	N  int    // with opInject: how many SYNs
+	Op      string // opSnapshot or opInject
+	GC      bool   // with opSnapshot: collect garbage first
+	N       int    // with opInject: how many SYNs
+	Answers bool   // with opInject: whether the server should answer them
 }
 
 const (
@@ -57,6 +58,9 @@ type snapshot struct {
 	CPU   time.Duration // user and system time of the process
 	Count uint64        // bytes, connections or round trips so far
 	Heap  uint64        // bytes
+
+	// HalfOpen is how many requests a server holds, or -1 if it cannot tell.
+	HalfOpen int
 }
 
 // player is a process in its role.
@@ -65,8 +69,10 @@ type player interface {
 	start() error
 	// count returns the work done so far.
 	count() uint64
-	// inject sends n forged SYNs.
-	inject(n int) (injection, error)
+	// halfOpen returns the number of half-open requests, or -1.
+	halfOpen() int
+	// inject sends n forged SYNs, and expects answers or not.
+	inject(n int, answers bool) (injection, error)
 }
 
 // playRole does the assignment of this process, if it has one.
@@ -126,11 +132,12 @@ func answer(p player, r request, began time.Time) reply {
 			s.Heap = liveHeap()
 		}
 		s.Count = p.count()
-		s.CPU = cpuTime()
+		s.HalfOpen = p.halfOpen()
+		s.CPU = cpuTime(syscall.RUSAGE_SELF)
 		s.At = time.Since(began)
 		return reply{Snapshot: s}
 	case opInject:
-		injected, err := p.inject(r.N)
+		injected, err := p.inject(r.N, r.Answers)
 		if err != nil {
 			return reply{Error: err.Error()}
 		}
@@ -150,10 +157,12 @@ func liveHeap() uint64 {
 	return m.HeapAlloc
 }
 
-func cpuTime() time.Duration {
+// cpuTime returns the user and system time that the process used, or those of
+// its children that it has waited for.
+func cpuTime(who int) time.Duration {
 	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // impossible: both arguments are valid
+	if err := syscall.Getrusage(who, &u); err != nil {
+		panic(err) // impossible: who is a constant that exists
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

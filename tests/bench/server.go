@@ -24,12 +24,20 @@ const (
 // serverPlayer is the server process of a trial.
 type serverPlayer struct {
 	assignment
-	counter atomic.Uint64
+	listener net.Listener
+	counter  atomic.Uint64
 }
 
 func (p *serverPlayer) count() uint64 { return p.counter.Load() }
 
-func (p *serverPlayer) inject(int) (injection, error) { return injection{}, errNotMine }
+func (p *serverPlayer) halfOpen() int {
+	if l, ok := p.listener.(halfOpenCounter); ok {
+		return l.halfOpen()
+	}
+	return -1
+}
+
+func (p *serverPlayer) inject(int, bool) (injection, error) { return injection{}, errNotMine }
 
 func (p *serverPlayer) start() error {
 	i := slices.IndexFunc(contestants, func(c contestant) bool { return c.name == p.Contestant })
@@ -40,8 +48,7 @@ func (p *serverPlayer) start() error {
 	if err != nil {
 		return err
 	}
-	l, err := s.listen(p.Backlog)
-	if err != nil {
+	if p.listener, err = s.listen(p.Backlog); err != nil {
 		return err
 	}
 	handlers := map[service]func(net.Conn){
@@ -56,7 +63,7 @@ func (p *serverPlayer) start() error {
 	}
 	go func() {
 		for {
-			c, err := l.Accept()
+			c, err := p.listener.Accept()
 			if err != nil {
 				panic(fmt.Sprintf("accept: %v", err)) // the trial is void
 			}

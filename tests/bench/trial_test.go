@@ -3,6 +3,8 @@
 package main
 
 import (
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,6 +33,18 @@ func TestTrialsGiveAllMetrics(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestOrdinaryUserCanRunTrials(t *testing.T) {
+	netlab.RequireTUN(t)
+	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run=TestTrialsGiveAllMetrics/^ulisten$/half-open")
+	out := new(strings.Builder)
+	cmd.Stdout, cmd.Stderr = out, out
+	require.NoError(t, netlab.AsPlainUser(cmd), out.String())
+	if strings.Contains(out.String(), "no private network namespace") {
+		t.Skip("this machine gives ordinary users no namespaces: " + out.String())
+	}
+	require.Contains(t, out.String(), "--- PASS: TestTrialsGiveAllMetrics/ulisten/half-open")
 }
 
 func TestTrialReportsAServerThatCannotStart(t *testing.T) {

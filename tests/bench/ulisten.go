@@ -51,5 +51,13 @@ func openOurTUN(offload tun.Offload) (*tun.Link, error) {
 }
 
 func (s ulistenServer) listen(backlog int) (net.Listener, error) {
-	return s.stack.Listen("tcp4", serverPoint.String(), backlog, nil)
+	l, err := s.stack.Listen("tcp4", serverPoint.String(), backlog, nil)
+	if err != nil {
+		return nil, err
+	}
+	return ulistenListener{l}, nil
 }
+
+type ulistenListener struct{ *stack.Listener }
+
+func (l ulistenListener) halfOpen() int { return l.Stats().SYNQueue }
