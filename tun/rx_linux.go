@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -99,7 +100,10 @@ func (r *reader) run(prev *reader) {
 		}
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			if !r.stop.Load() {
-				r.l.fail(err)
+				// The poller gave up on the descriptor, as it does when a
+				// device is deleted; the device itself knows the reason.
+				r.l.conn.Control(func(fd uintptr) { r.drain(fd) })
+				r.l.fail(cmp.Or(r.err, err))
 			}
 			return
 		}
