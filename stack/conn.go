@@ -116,6 +116,22 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return c.readTo(&w)
 }
 
+// TryRead is Read that never waits (recv(2) with MSG_DONTWAIT): if nothing has
+// arrived, its error carries EAGAIN.
+func (c *Conn) TryRead(b []byte) (int, error) {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	if err := c.check("read", &c.readDeadline); err != nil {
+		return 0, err
+	}
+	w := tcpip.SliceWriter(b)
+	res, err := c.ep.Read(&w, tcpip.ReadOptions{})
+	if err != nil {
+		return 0, c.streamError("read", err)
+	}
+	return res.Count, nil
+}
+
 // readTo reads once, as soon as there is something.
 func (c *Conn) readTo(w io.Writer) (int, error) {
 	if err := c.check("read", &c.readDeadline); err != nil {

@@ -34,6 +34,7 @@ func (s *Stack) newGate(g *gstack.Stack) gstack.TransportProtocol {
 // QueuePacket is called by the demuxer with locks of its own held, so nothing
 // here may look an endpoint up or close one.
 func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) {
+	g.s.activity.Add(1)
 	e := ep.(*tcp.Endpoint)
 	switch e.EndpointState() {
 	case tcp.StateListen:

@@ -15,11 +15,12 @@ const laterLimit = 4096
 type later struct {
 	clock tcpip.Clock
 
-	mu      sync.Mutex
-	queue   []func()
-	running bool
-	closed  bool
-	idle    sync.Cond
+	mu        sync.Mutex
+	queue     []func()
+	scheduled bool // drain will run
+	running   bool // drain runs
+	closed    bool
+	idle      sync.Cond
 }
 
 func (w *later) init(clock tcpip.Clock) {
@@ -35,8 +36,8 @@ func (w *later) do(f func()) bool {
 		return false
 	}
 	w.queue = append(w.queue, f)
-	if !w.running {
-		w.running = true
+	if !w.scheduled && !w.running {
+		w.scheduled = true
 		w.clock.AfterFunc(0, w.drain)
 	}
 	return true
@@ -45,6 +46,11 @@ func (w *later) do(f func()) bool {
 func (w *later) drain() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.scheduled = false
+	for w.running { // close has come first
+		w.idle.Wait()
+	}
+	w.running = true
 	for len(w.queue) > 0 {
 		batch := w.queue
 		w.queue = nil
@@ -58,12 +64,10 @@ func (w *later) drain() {
 	w.idle.Broadcast()
 }
 
-// close lets what is waiting finish and takes no more.
+// close does what is waiting and takes no more.
 func (w *later) close() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.closed = true
-	for w.running {
-		w.idle.Wait()
-	}
+	w.mu.Unlock()
+	w.drain()
 }

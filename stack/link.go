@@ -58,6 +58,7 @@ func (l *link) DeliverNetworkPacket(protocol tcpip.NetworkProtocolNumber, pkt *g
 
 // WritePackets implements gstack.LinkWriter; netstack calls it.
 func (l *link) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
+	l.s.activity.Add(1)
 	for i, pkt := range pkts.AsSlice() {
 		if l.swallows(pkt) || l.isOwn(destination(pkt)) {
 			return l.writeSome(pkts.AsSlice(), i)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -325,6 +326,21 @@ func (l *Listener) Accept() (net.Conn, error) {
 		case <-l.deadline.wait():
 		}
 	}
+}
+
+// TryAccept is Accept that never waits (accept4(2) on a non-blocking socket): if
+// no connection is ready, its error carries EAGAIN.
+func (l *Listener) TryAccept() (net.Conn, error) {
+	select {
+	case <-l.done:
+		return nil, l.opError("accept", net.ErrClosed)
+	default:
+	}
+	l.collect()
+	if c, ok := l.take(); ok {
+		return c, nil
+	}
+	return nil, l.opError("accept", os.NewSyscallError("accept", syscall.EAGAIN))
 }
 
 // take removes the front of the accept queue if netstack has it ready.

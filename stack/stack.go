@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -42,7 +43,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Random is the source of secrets; nil stands for crypto/rand.
 	Random io.Reader
-	// Clock is the time that everything follows; nil is real time.
+	// Clock is the time that everything follows; nil is real time. With a
+	// VirtualClock nothing happens unless it is advanced.
 	Clock tcpip.Clock
 }
 
@@ -71,6 +73,9 @@ type Stack struct {
 
 	observe func(Event)
 	random  io.Reader
+	// activity counts what was given to netstack's workers and what came out
+	// of them; virtual time watches it.
+	activity atomic.Uint64
 
 	mu        sync.RWMutex
 	closed    bool
@@ -126,6 +131,9 @@ func New(cfg Config) (*Stack, error) {
 		s.link.Close()
 		return nil, err
 	}
+	if c, ok := s.clock.(*VirtualClock); ok {
+		c.attach(s)
+	}
 	return s, nil
 }
 
@@ -173,6 +181,10 @@ func (s *Stack) Close() error {
 	s.closed = true
 	s.mu.Unlock()
 
+	if c, ok := s.clock.(*VirtualClock); ok {
+		c.Settle()
+		c.detach(s)
+	}
 	for _, l := range s.Listeners() {
 		l.Close()
 	}
