@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +36,7 @@ type arrival struct {
 // A graft is a connection between listenq's promotion and netstack's endpoint.
 type graft struct {
 	l         *Listener
-	conn      listenq.ConnID
+	conn      listenq.Conn
 	handshake listenq.Handshake
 	id        gstack.TransportEndpointID
 	window    uint16        // of the segment that completed the handshake
@@ -69,7 +68,7 @@ func (g *grafts) init(s *Stack) {
 func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a arrival) {
 	gr := &graft{
 		l:         l,
-		conn:      o.Conn,
+		conn:      listenq.Conn{ID: o.Conn, Flow: o.Flow},
 		handshake: o.Handshake,
 		id:        a.id,
 		window:    seg.Window,
@@ -230,7 +229,7 @@ func (g *grafts) fail(gr *graft) {
 		pkt.DecRef()
 	}
 	g.s.send(gr.id, segmentOut{flags: header.TCPFlagRst, seq: gr.handshake.ISS + 1})
-	gr.l.lost(gr.conn, netip.AddrPortFrom(fromAddress(gr.id.RemoteAddress), gr.id.RemotePort))
+	gr.l.lost(gr.conn)
 }
 
 func (g *grafts) close() {

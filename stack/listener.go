@@ -55,8 +55,8 @@ type Listener struct {
 	fresh atomic.Bool
 
 	readyMu sync.Mutex
-	ids     map[*tcp.Endpoint]listenq.ConnID // grafted, not collected yet
-	ready   map[listenq.ConnID]net.Conn      // collected, not accepted yet
+	grafted map[*tcp.Endpoint]listenq.Conn // not collected yet
+	ready   map[listenq.ConnID]net.Conn    // collected, not accepted yet
 
 	wake     chan struct{} // holds a token when ready may have grown
 	done     chan struct{}
@@ -98,7 +98,7 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 		wq:       new(waiter.Queue),
 		network:  network,
 		v6Only:   network == "tcp6",
-		ids:      make(map[*tcp.Endpoint]listenq.ConnID),
+		grafted:  make(map[*tcp.Endpoint]listenq.Conn),
 		ready:    make(map[listenq.ConnID]net.Conn),
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
@@ -261,16 +261,19 @@ func (l *Listener) holds(f listenq.Flow) bool {
 }
 
 // grafting says which endpoint a promoted connection has become.
-func (l *Listener) grafting(ep *tcp.Endpoint, id listenq.ConnID) {
+func (l *Listener) grafting(ep *tcp.Endpoint, c listenq.Conn) {
 	l.readyMu.Lock()
 	defer l.readyMu.Unlock()
-	l.ids[ep] = id
+	l.grafted[ep] = c
 }
 
 // lost says that a promoted connection will never come.
-func (l *Listener) lost(c listenq.ConnID, remote netip.AddrPort) {
+func (l *Listener) lost(c listenq.Conn) {
 	l.readyMu.Lock()
-	l.ready[c] = lostConn{local: l.Addr(), remote: net.TCPAddrFromAddrPort(remote)}
+	l.ready[c.ID] = lostConn{
+		local:  net.TCPAddrFromAddrPort(c.Flow.Local()),
+		remote: net.TCPAddrFromAddrPort(c.Flow.Remote()),
+	}
 	l.readyMu.Unlock()
 	signal(l.wake)
 }
@@ -287,19 +290,17 @@ func (l *Listener) collect() {
 		}
 		e := ep.(*tcp.Endpoint)
 		l.readyMu.Lock()
-		id, ok := l.ids[e]
-		delete(l.ids, e)
+		c, ok := l.grafted[e]
+		delete(l.grafted, e)
 		l.readyMu.Unlock()
 		if !ok {
 			e.Abort()
 			continue
 		}
-		tid := e.Info().(*gstack.TransportEndpointInfo).ID
-		c := newConn(l.s.clock, ep, wq,
-			net.TCPAddrFromAddrPort(netip.AddrPortFrom(fromAddress(tid.LocalAddress), tid.LocalPort)),
-			net.TCPAddrFromAddrPort(netip.AddrPortFrom(fromAddress(tid.RemoteAddress), tid.RemotePort)))
+		conn := newConn(l.s.clock, ep, wq,
+			net.TCPAddrFromAddrPort(c.Flow.Local()), net.TCPAddrFromAddrPort(c.Flow.Remote()))
 		l.readyMu.Lock()
-		l.ready[id] = c
+		l.ready[c.ID] = conn
 		l.readyMu.Unlock()
 	}
 }
