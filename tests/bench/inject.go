@@ -88,9 +88,7 @@ func (in *injector) inject(n int, answers bool) (injection, error) {
 		done := now.since(before)
 		// Other packets may count too, so room can exceed the window.
 		room := takenWindow - (sent - done.taken - done.lost)
-		if sent == n && room >= takenWindow {
-			break
-		}
+		allTaken, allAnswered := room >= takenWindow, true
 		if answers {
 			waiting := sent - done.lost - done.back - unanswered
 			if waiting > 0 && time.Since(moved) > giveUpAnswers {
@@ -98,6 +96,10 @@ func (in *injector) inject(n int, answers bool) (injection, error) {
 				waiting = 0
 			}
 			room = min(room, answerWindow-waiting)
+			allAnswered = waiting <= 0
+		}
+		if sent == n && allTaken && allAnswered {
+			break
 		}
 		if time.Since(began) > injectPatience {
 			return injection{}, fmt.Errorf("server took %d of %d SYNs in %v", done.taken, sent, injectPatience)
@@ -119,12 +121,14 @@ func (in *injector) inject(n int, answers bool) (injection, error) {
 			moved = time.Now()
 		}
 	}
-	last, err := in.settle(now)
-	if err != nil {
-		return injection{}, err
+	if !answers {
+		// Taken is not done yet.
+		if now, moved, err = in.settle(now, moved); err != nil {
+			return injection{}, err
+		}
 	}
-	done := last.counters.since(before)
-	return injection{Sent: sent, Lost: done.lost, Answered: done.back, Took: last.at.Sub(began)}, nil
+	done := now.since(before)
+	return injection{Sent: sent, Lost: done.lost, Answered: done.back, Took: moved.Sub(began)}, nil
 }
 
 // send sends up to n SYNs and returns how many it was.
@@ -151,33 +155,27 @@ func (in *injector) send(n int) (int, error) {
 // injectPatience bounds one injection.
 const injectPatience = 20 * time.Second
 
-type settled struct {
-	counters deviceCounters
-	at       time.Time
-}
-
-// settle waits until the server has nothing more to take or to send, and
-// returns the last state and when it came about.
-func (in *injector) settle(c deviceCounters) (settled, error) {
+// settle waits until the server has had time to finish. It continues from
+// counters that last moved at a given time and returns how both ended up.
+func (in *injector) settle(now deviceCounters, moved time.Time) (deviceCounters, time.Time, error) {
 	const (
 		pause = 5 * time.Millisecond
 		quiet = 40 * time.Millisecond
 	)
-	s := settled{c, time.Now()}
-	for deadline := time.Now().Add(injectPatience); time.Since(s.at) < quiet; {
+	for deadline := time.Now().Add(injectPatience); time.Since(moved) < quiet; {
 		if time.Now().After(deadline) {
-			return settled{}, fmt.Errorf("server does not come to rest in %v", injectPatience)
+			return now, moved, fmt.Errorf("server does not come to rest in %v", injectPatience)
 		}
 		time.Sleep(pause)
 		c, err := in.counters.read()
 		if err != nil {
-			return settled{}, err
+			return now, moved, err
 		}
-		if c != s.counters {
-			s = settled{c, time.Now()}
+		if c != now {
+			now, moved = c, time.Now()
 		}
 	}
-	return s, nil
+	return now, moved, nil
 }
 
 // synOptions are those of a Linux client.

@@ -18,7 +18,7 @@ import (
 type flags struct {
 	Only        []string `help:"Measurements whose name begins with one of these, separated by commas. Default: all. Known: ${measurements}."`
 	Contestants []string `help:"Who takes part, separated by commas. Known: ${contestants}." default:"${default_contestants}"`
-	Seconds     float64  `help:"How long each bulk, connection and echo trial measures, in seconds." default:"1"`
+	Seconds     float64  `help:"How long each bulk, connection and echo trial measures, in seconds." default:"0.7"`
 	Rounds      int      `help:"How often each trial is repeated." default:"3"`
 	JSON        bool     `help:"Print JSON instead of tables."`
 	CPUProfile  string   `name:"cpuprofile" help:"Directory for CPU profiles of the server processes, one for each contestant and measurement (of the last round)." type:"existingdir"`

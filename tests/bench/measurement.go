@@ -112,7 +112,7 @@ func connMeasurement(workers int, w workload) measurement {
 }
 
 // warmUp lets windows open and caches fill.
-const warmUp = 300 * time.Millisecond
+const warmUp = 250 * time.Millisecond
 
 // window watches both processes at work for a while.
 type window struct {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"slices"
 	"sync/atomic"
+
+	"gvisor.dev/gvisor/pkg/log"
 )
 
 // service is what a server does with its connections.
@@ -44,6 +46,8 @@ func (p *serverPlayer) start() error {
 	if i < 0 {
 		return fmt.Errorf("no contestant %q", p.Contestant)
 	}
+	// netstack's remarks on odd packets would end up in the table.
+	log.SetTarget(log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 	s, err := contestants[i].open()
 	if err != nil {
 		return err
