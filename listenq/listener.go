@@ -7,7 +7,8 @@ import (
 
 // Config describes a listening socket.
 type Config struct {
-	// Backlog is the number handed to listen(2); see Limit.
+	// Backlog is the number handed to listen(2), in connections; any value is
+	// valid, see Limit.
 	Backlog int
 	// Window is the receive window that SYN-ACKs offer, in bytes. It bounds
 	// which segments are taken for a request; the protocol allows at most 65535
@@ -21,14 +22,15 @@ type Config struct {
 	// Overflow is what a full queue answers.
 	Overflow Overflow
 	// DeferAccept is TCP_DEFER_ACCEPT, rounded up to whole timeouts of the
-	// SYN-ACK schedule; 0 is off.
+	// SYN-ACK schedule, at most 255 of them; 0 and less are off.
 	DeferAccept time.Duration
 	// SYNCount is TCP_SYNCNT: the number of SYN-ACK retransmissions, 1 to 127;
 	// 0 leaves it to tcp_synack_retries.
 	SYNCount int
 }
 
-// A Secret keys the hashes of a Listener.
+// A Secret keys the hashes of a Listener: four keys of SipHash, for initial
+// sequence numbers, timestamp offsets and two for cookies.
 type Secret [64]byte
 
 // A Listener is one listening socket. Make it with New. It is not safe for

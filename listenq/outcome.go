@@ -104,12 +104,14 @@ type Outcome struct {
 	RSTACK   bool
 	// Removed says that a request left the SYN queue without a connection.
 	Removed bool
-	// Timeouts is how often the request's SYN-ACK timer has fired so far.
+	// Timeouts is how often the request's SYN-ACK timer has fired so far, without
+	// the one that ended it; valid for SendSYNACK and for every timer.
 	Timeouts int
 	// Handshake holds what both sides agreed on; valid for SendSYNACK,
 	// SendCookie, SendACK and Promote.
 	Handshake Handshake
-	// Conn identifies the promoted connection until Accept returns it.
+	// Conn identifies the promoted connection until Accept returns it; valid for
+	// Promote.
 	Conn ConnID
 }
 

@@ -63,7 +63,7 @@ type Segment struct {
 	Seq, Ack uint32
 	// Window is the window field as it stands in the header, not scaled.
 	Window uint16
-	// Len is the number of payload bytes.
+	// Len is the number of payload bytes, 0 to 65535.
 	Len     int
 	Options Options
 	// TimeWait marks a SYN for a flow whose previous connection is in TIME-WAIT

@@ -24,13 +24,15 @@ type Sysctls struct {
 	// Syncookies is tcp_syncookies: 0 never, 1 when the SYN queue is full, 2
 	// always.
 	Syncookies int
-	// SYNACKRetries is tcp_synack_retries, 0 to 255 retransmissions.
+	// SYNACKRetries is tcp_synack_retries, 0 to 255 retransmissions; other values
+	// count as the nearest of these.
 	SYNACKRetries int
 	// AbortOnOverflow is tcp_abort_on_overflow: a final ACK that finds the
 	// accept queue full gets RST.
 	AbortOnOverflow bool
 	// InvalidRatelimit is tcp_invalid_ratelimit: the least time between two
-	// answers to unexpected segments for one request, in whole milliseconds.
+	// answers to unexpected segments for one request, 0 to 2147483647 whole
+	// milliseconds.
 	InvalidRatelimit time.Duration
 	// Timestamps, SACK and WindowScaling say whether the options that a client
 	// offers are taken (tcp_timestamps, tcp_sack, tcp_window_scaling).
