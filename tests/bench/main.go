@@ -31,7 +31,7 @@ func main() {
 	var f flags
 	kong.Parse(&f,
 		kong.Name("bench"),
-		kong.Description("Compare TCP stacks on this machine, e.g. bench --only bulk,conns --rounds 5."),
+		kong.Description("Compare TCP stacks on this machine, e.g. bench --only bulk,conn --rounds 5."),
 		kong.Vars{
 			"measurements":        strings.Join(names(measurements), ", "),
 			"contestants":         strings.Join(names(contestants), ", "),

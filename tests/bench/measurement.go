@@ -49,7 +49,7 @@ var measurements = []measurement{
 		backlog:  16,
 		workload: workPush,
 		metrics:  bulkMetrics,
-		measure:  measureBulk,
+		measure:  measureBulkIn,
 	},
 	{
 		name:     "bulk-out",
@@ -58,7 +58,7 @@ var measurements = []measurement{
 		backlog:  16,
 		workload: workPull,
 		metrics:  bulkMetrics,
-		measure:  measureBulk,
+		measure:  measureBulkOut,
 	},
 	connMeasurement(1, workConnRST),
 	connMeasurement(8, workConnRST),
@@ -114,71 +114,68 @@ func connMeasurement(workers int, w workload) measurement {
 // warmUp lets windows open and caches fill.
 const warmUp = 250 * time.Millisecond
 
-// window watches both processes at work for a while.
-type window struct {
-	clientBefore, clientAfter snapshot
-	serverBefore, serverAfter snapshot
+// pace is what a trial of steady work comes to.
+type pace struct {
+	perSecond float64 // units of work, counted by the process named in watch
+	cpuShare  float64 // cores that the server process kept busy
 }
 
-func watch(a actors, d time.Duration) (w window, err error) {
+// watch lets both processes work for a while. count is the one whose count
+// matters. If nothing gets done, as on a very busy machine, it watches longer.
+func watch(a actors, count *process, d time.Duration) (pace, error) {
+	const patience = 20 * time.Second
 	time.Sleep(warmUp)
-	if w.serverBefore, err = a.server.snapshot(); err != nil {
-		return w, err
-	}
-	if w.clientBefore, err = a.client.snapshot(); err != nil {
-		return w, err
-	}
-	time.Sleep(d)
-	if w.serverAfter, err = a.server.snapshot(); err != nil {
-		return w, err
-	}
-	w.clientAfter, err = a.client.snapshot()
-	return w, err
-}
-
-// perSecond is the pace at which a process got its work done.
-func perSecond(before, after snapshot) float64 {
-	return float64(after.Count-before.Count) / (after.At - before.At).Seconds()
-}
-
-// cpuShare is the part of a core that a process used.
-func cpuShare(before, after snapshot) float64 {
-	return (after.CPU - before.CPU).Seconds() / (after.At - before.At).Seconds()
-}
-
-// measureBulk counts bytes where they arrive.
-func measureBulk(a actors, setup trialSetup) (values, error) {
-	w, err := watch(a, setup.seconds)
+	serverBefore, err := a.server.snapshot()
 	if err != nil {
-		return nil, err
+		return pace{}, err
 	}
-	// The slower pace is the receiver's: the sender is ahead by its buffer.
-	pace := min(perSecond(w.clientBefore, w.clientAfter), perSecond(w.serverBefore, w.serverAfter))
-	if pace == 0 {
-		return nil, errNoProgress
+	before, err := count.snapshot()
+	if err != nil {
+		return pace{}, err
 	}
+	for {
+		time.Sleep(d)
+		serverAfter, err := a.server.snapshot()
+		if err != nil {
+			return pace{}, err
+		}
+		after, err := count.snapshot()
+		if err != nil {
+			return pace{}, err
+		}
+		if after.Count > before.Count {
+			return pace{
+				perSecond: float64(after.Count-before.Count) / (after.At - before.At).Seconds(),
+				cpuShare:  (serverAfter.CPU - serverBefore.CPU).Seconds() / (serverAfter.At - serverBefore.At).Seconds(),
+			}, nil
+		}
+		if after.At-before.At > patience {
+			return pace{}, fmt.Errorf("nothing got done in %v", patience)
+		}
+	}
+}
+
+// measureBulkIn counts bytes where they arrive, at the server.
+func measureBulkIn(a actors, setup trialSetup) (values, error) {
+	return bulkValues(watch(a, a.server, setup.seconds))
+}
+
+// measureBulkOut counts bytes where they arrive, at the client.
+func measureBulkOut(a actors, setup trialSetup) (values, error) {
+	return bulkValues(watch(a, a.client, setup.seconds))
+}
+
+func bulkValues(p pace, err error) (values, error) {
 	const giga = 1e9
-	return values{
-		rate:       pace * 8 / giga,
-		cpuPerUnit: cpuShare(w.serverBefore, w.serverAfter) / pace * giga,
-	}, nil
+	return values{rate: p.perSecond * 8 / giga, cpuPerUnit: p.cpuShare / p.perSecond * giga}, err
 }
 
 // measureRate counts what the client got done.
 func measureRate(a actors, setup trialSetup) (values, error) {
-	w, err := watch(a, setup.seconds)
-	if err != nil {
-		return nil, err
-	}
-	pace := perSecond(w.clientBefore, w.clientAfter)
-	if pace == 0 {
-		return nil, errNoProgress
-	}
+	p, err := watch(a, a.client, setup.seconds)
 	const micro = 1e6
-	return values{rate: pace, cpuPerUnit: cpuShare(w.serverBefore, w.serverAfter) / pace * micro}, nil
+	return values{rate: p.perSecond, cpuPerUnit: p.cpuShare / p.perSecond * micro}, err
 }
-
-var errNoProgress = fmt.Errorf("nothing got done")
 
 func measureHalfOpen(a actors, setup trialSetup) (values, error) {
 	// CPU time is taken before the first SYN-ACK is repeated after a second.
