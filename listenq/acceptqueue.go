@@ -1,6 +1,7 @@
 package listenq
 
-// A Conn is a connection that waits in the accept queue.
+// A Conn is a connection that waits in the accept queue: the number that its
+// Promote outcome gave it, and its flow.
 type Conn struct {
 	ID   ConnID
 	Flow Flow

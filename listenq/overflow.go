@@ -16,7 +16,8 @@ type Overflow struct {
 	// ResetFinalACK answers a final ACK that finds the accept queue full with
 	// RST, as tcp_abort_on_overflow=1 does for all listeners: connect(2) has
 	// already succeeded, and the next read or write fails with ECONNRESET.
-	// Otherwise the ACK is ignored and the SYN-ACK will be sent again.
+	// Otherwise the ACK is ignored and the SYN-ACK will be sent again. An ACK
+	// that carries a SYN cookie is ignored either way, as on Linux.
 	ResetFinalACK bool
 }
 
