@@ -2,6 +2,8 @@
 // queue that can be set, watched and changed.
 //
 //	ulisten demo
+//	ulisten serve --address 192.0.2.2/24 --listen 192.0.2.2:80,backlog=2,app=http
+//	ulisten ss --watch
 //
 // See `ulisten --help`.
 package main
@@ -11,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -25,12 +28,19 @@ const (
 // commands is the command line.
 type commands struct {
 	Demo    demoCmd    `cmd:"" help:"Show what a full listen queue does to real clients, under each policy."`
+	Serve   serveCmd   `cmd:"" help:"Own a TUN device and answer on it."`
+	Ss      ssCmd      `cmd:"" name:"ss" help:"Show the listeners of a running serve."`
+	Sysctl  sysctlCmd  `cmd:"" help:"Show or change the settings of a running serve."`
+	Set     setCmd     `cmd:"" help:"Change a listener of a running serve."`
+	Explain explainCmd `cmd:"" help:"Print what a backlog becomes and what each packet gets when a queue is full."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
 // Example opens the help of the program.
 func (*commands) Example() string {
-	return "ulisten demo"
+	return `ulisten demo
+ulisten explain --backlog 2
+ulisten serve --address 192.0.2.2/24 --listen 192.0.2.2:80,backlog=2,app=http`
 }
 
 // console is where a command prints: results on out, progress and logs on err.
@@ -74,7 +84,7 @@ func run(args []string, c *console) int {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	ctx, err := parser.Parse(args)
+	ctx, err := parser.Parse(joinNegative(args))
 	if helped {
 		return 0
 	}
@@ -101,6 +111,23 @@ func run(args []string, c *console) int {
 	}
 	fmt.Fprintf(c.err, "ulisten %s: %s\n", ctx.Selected().Name, oneLine(err))
 	return exitFailure
+}
+
+// joinNegative turns `--backlog -1` into `--backlog=-1`, because a parser cannot
+// tell a negative number from a flag.
+func joinNegative(args []string) []string {
+	var joined []string
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--backlog" && i+1 < len(args) {
+			if _, err := strconv.Atoi(args[i+1]); err == nil {
+				joined = append(joined, args[i]+"="+args[i+1])
+				i++
+				continue
+			}
+		}
+		joined = append(joined, args[i])
+	}
+	return joined
 }
 
 // oneLine is an error's text without line feeds.
