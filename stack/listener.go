@@ -88,6 +88,12 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 	if opts.SYNCount < 0 || opts.SYNCount > 127 || opts.DeferAccept < 0 {
 		return fail("setsockopt", &tcpip.ErrInvalidOptionValue{})
 	}
+	s.mu.RLock()
+	closed := s.closed
+	s.mu.RUnlock()
+	if closed {
+		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: net.ErrClosed}
+	}
 	var secret listenq.Secret
 	if _, err := io.ReadFull(s.random, secret[:]); err != nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: err}
@@ -312,8 +318,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		select {
 		case <-l.done:
+			signal(l.wake) // the token may have been meant for Close
 			return nil, l.opError("accept", net.ErrClosed)
 		case <-l.deadline.wait():
+			signal(l.wake) // or for another Accept
 			return nil, l.opError("accept", os.ErrDeadlineExceeded)
 		default:
 		}
@@ -463,18 +471,16 @@ func (l *Listener) resetQueued(queued []listenq.Conn) {
 	timer := l.s.clock.AfterFunc(2*graftTimeout, func() { close(giveUp) })
 	defer timer.Stop()
 	for _, c := range queued {
-		conn, ok := l.await(c.ID, giveUp)
-		if !ok {
-			return // netstack resets the rest when its listener is closed
-		}
-		if conn, ok := conn.(*Conn); ok {
+		// What netstack does not have ready in time it resets by itself when
+		// its listener is closed.
+		if conn, ok := l.await(c.ID, giveUp).(*Conn); ok {
 			conn.abort()
 		}
 	}
 }
 
-// await waits for a promoted connection to be ready.
-func (l *Listener) await(id listenq.ConnID, giveUp <-chan struct{}) (net.Conn, bool) {
+// await waits for a promoted connection to be ready; nil means in vain.
+func (l *Listener) await(id listenq.ConnID, giveUp <-chan struct{}) net.Conn {
 	for {
 		l.collect()
 		l.readyMu.Lock()
@@ -482,12 +488,12 @@ func (l *Listener) await(id listenq.ConnID, giveUp <-chan struct{}) (net.Conn, b
 		delete(l.ready, id)
 		l.readyMu.Unlock()
 		if ok {
-			return conn, true
+			return conn
 		}
 		select {
 		case <-l.wake:
 		case <-giveUp:
-			return nil, false
+			return nil
 		}
 	}
 }
