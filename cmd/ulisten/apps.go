@@ -52,13 +52,6 @@ func (s *service) acceptAll(logger *slog.Logger, handle func(net.Conn)) {
 	}
 }
 
-// halfCloser is a connection whose two directions end one by one.
-type halfCloser interface {
-	net.Conn
-	CloseWrite() error
-	SetLinger(int) error
-}
-
 // lingerer is a connection whose close can be made a RST.
 type lingerer interface{ SetLinger(int) error }
 
