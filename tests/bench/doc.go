@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench compares TCP stacks with one another on this machine:
 //
 //	go run ./tests/bench                      # everything, under three minutes

@@ -133,3 +133,22 @@ func TestPlainUserChangesNothingOutside(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, string(mounts), string(mountsAfter))
 }
+
+func TestImpossibleNamespacesAreExplained(t *testing.T) {
+	netlab.RequireNamespace(t)
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		t.Skip("unshare(1) is missing")
+	}
+	program, err := os.Executable()
+	require.NoError(t, err)
+	// A user namespace may forbid itself to make more of them.
+	script := `cd /proc/sys/user && echo 0 >max_user_namespaces && echo 0 >max_net_namespaces && exec "$0"`
+	cmd := exec.Command(unshare, "--user", "--map-root-user", "sh", "-c", script, program)
+	cmd.Env = actor("report").Env
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "\nmissing: no private network namespace: as root: ")
+	require.Contains(t, string(out), "no space left on device")
+	require.Contains(t, string(out), "\ntun missing: no private network namespace: ")
+}
