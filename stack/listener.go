@@ -51,6 +51,8 @@ type Listener struct {
 	armed  bool
 	closed bool
 
+	// shut is set between Shutdown and the next Listen.
+	shut atomic.Bool
 	// fresh is set when netstack has connections to collect.
 	fresh atomic.Bool
 
@@ -325,6 +327,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, l.opError("accept", os.ErrDeadlineExceeded)
 		default:
 		}
+		if l.shut.Load() {
+			return nil, l.errShut()
+		}
 		l.collect()
 		if c, ok := l.take(); ok {
 			return c, nil
@@ -344,6 +349,9 @@ func (l *Listener) TryAccept() (net.Conn, error) {
 	case <-l.done:
 		return nil, l.opError("accept", net.ErrClosed)
 	default:
+	}
+	if l.shut.Load() {
+		return nil, l.errShut()
 	}
 	l.collect()
 	if c, ok := l.take(); ok {
@@ -387,7 +395,7 @@ func (l *Listener) SetDeadline(t time.Time) error {
 }
 
 // Listen is listen(2) on the listening socket: it changes the backlog and keeps
-// what is queued.
+// what is queued. After Shutdown the socket listens again.
 func (l *Listener) Listen(backlog int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -395,6 +403,7 @@ func (l *Listener) Listen(backlog int) error {
 		return l.opError("listen", net.ErrClosed)
 	}
 	l.q.Listen(backlog)
+	l.shut.Store(false)
 	return nil
 }
 
