@@ -34,7 +34,5 @@
 //
 // # Limits
 //
-// TCP only; one link. No TCP Fast Open and no ECN. A SYN for a connection in
-// TIME-WAIT is taken if its sequence number is beyond the old connection's, as
-// netstack demands; Linux also takes one with a newer timestamp.
+// TCP only; one link. No TCP Fast Open and no ECN.
 package stack

@@ -42,8 +42,8 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 			g.listening(l, e, id, pkt)
 			return
 		}
-	case tcp.StateTimeWait:
-		if l := g.s.listenerAt(id); l != nil && g.timeWait(l, e, id, pkt) {
+	case tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateClosing, tcp.StateTimeWait:
+		if l := g.s.listenerAt(id); l != nil && g.closing(l, e, id, pkt) {
 			return
 		}
 	case tcp.StateConnecting, tcp.StateSynRecv:
@@ -91,28 +91,63 @@ func (g *gate) lookAgain(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpo
 	}
 }
 
-// timeWait takes a segment of a connection in TIME-WAIT if it is a SYN that may
-// replace it, or belongs to the request that such a SYN made. netstack gets the
-// SYN through the endpoint in TIME-WAIT when the request is promoted, and then
-// ends that endpoint by itself.
-func (g *gate) timeWait(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
+// closing takes a segment of a connection that this side has closed if it is a
+// SYN that may replace it, or belongs to the request that such a SYN made.
+func (g *gate) closing(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
 	if g.s.grafts.hold(id, pkt) {
 		return true
 	}
+	timeWait := ep.EndpointState() == tcp.StateTimeWait
+	isSYN := header.TCP(pkt.TransportHeader().Slice()).Flags()&header.TCPFlagSyn != 0
+	if !timeWait && !isSYN {
+		return false
+	}
 	seg, ok := g.parse(id, pkt)
-	if !ok {
+	switch {
+	case !ok:
 		return true
+	case timeWait && l.holds(seg.Flow):
+		l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
+		return true
+	case seg.Flags&(listenq.SYN|listenq.ACK|listenq.RST|listenq.FIN) == listenq.SYN:
+		g.reopen(l, ep, id, pkt, seg)
+		return true
+	default:
+		// Anything else with a SYN flag would make netstack give up TIME-WAIT.
+		return timeWait && isSYN
 	}
-	if !l.holds(seg.Flow) {
-		revives := seg.Flags&(listenq.SYN|listenq.ACK|listenq.RST|listenq.FIN) == listenq.SYN &&
-			expects(ep).LessThan(seqnum.Value(seg.Seq))
-		if !revives {
-			return false
+}
+
+// reopen decides about a SYN for a connection that this side has closed. It may
+// replace one in TIME-WAIT (tcp_timewait_state_process). A client that reuses
+// its port is quick: its SYN can be here while netstack is still busy with the
+// FIN that leads to TIME-WAIT, so wait for that first.
+func (g *gate) reopen(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer, seg listenq.Segment) {
+	pkt = pkt.IncRef()
+	ok := g.s.later.do(func() {
+		defer pkt.DecRef()
+		ep.LockUser()
+		state, timestamps, recent := ep.EndpointState(), ep.SendTSOk, ep.RecentTS
+		seg.TimeWait = state == tcp.StateTimeWait &&
+			(expects(ep).LessThan(seqnum.Value(seg.Seq)) ||
+				timestamps && seg.Options.Timestamps && int32(seg.Options.TSVal-recent) > 0)
+		ep.UnlockUser()
+
+		found := g.s.g.FindTransportEndpoint(pkt.NetworkProtocolNumber, header.TCPProtocolNumber, id, pkt.NICID)
+		switch e, _ := found.(*tcp.Endpoint); {
+		case e == nil: // the listener is gone too
+		case e != ep:
+			g.QueuePacket(e, id, pkt)
+		case seg.TimeWait:
+			l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
+		default:
+			g.netstackTCP.QueuePacket(ep, id, pkt)
 		}
-		seg.TimeWait = true
+	})
+	if !ok {
+		pkt.DecRef()
+		g.s.drop(func(d *Drops) { d.LaterOverflow++ })
 	}
-	l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
-	return true
 }
 
 // parse checks a segment and turns it into what listenq decides about. Segments

@@ -7,6 +7,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/seqnum"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
@@ -41,6 +42,7 @@ type graft struct {
 	id        gstack.TransportEndpointID
 	window    uint16        // of the segment that completed the handshake
 	tsEcr     uint32        // its echoed timestamp
+	syn       segmentOut    // what netstack gets
 	since     time.Duration // when it was promoted
 	held      []*gstack.PacketBuffer
 }
@@ -74,6 +76,12 @@ func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a 
 		window:    seg.Window,
 		tsEcr:     seg.Options.TSEcr,
 		since:     g.s.now(),
+		syn: segmentOut{
+			flags:   header.TCPFlagSyn,
+			seq:     o.Handshake.IRS,
+			window:  int(seg.Window),
+			options: synOptions(make([]byte, 40), o.Handshake.Peer),
+		},
 	}
 	if seg.Len > 0 || seg.Flags.Has(listenq.FIN) {
 		gr.held = append(gr.held, a.pkt.IncRef())
@@ -86,13 +94,50 @@ func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a 
 	}
 	g.mu.Unlock()
 
-	var buf [40]byte
-	g.inject(a.ep, a.id, segmentOut{
-		flags:   header.TCPFlagSyn,
-		seq:     o.Handshake.IRS,
-		window:  int(seg.Window),
-		options: synOptions(buf[:], o.Handshake.Peer),
+	if a.ep.EndpointState() == tcp.StateTimeWait {
+		g.replace(a.ep, gr)
+	} else {
+		g.inject(a.ep, a.id, gr.syn)
+	}
+}
+
+// replace begins with a flow whose old connection is in TIME-WAIT. netstack ends
+// that when it gets a SYN whose number is beyond what it expects; what listenq
+// takes, it must take. If the old connection has ended by itself meanwhile, the
+// SYN goes to the listening endpoint.
+func (g *grafts) replace(old *tcp.Endpoint, gr *graft) {
+	ok := g.s.later.do(func() {
+		old.LockUser()
+		timeWait := old.EndpointState() == tcp.StateTimeWait
+		if timeWait {
+			expect(old, seqnum.Value(gr.syn.seq-1))
+		}
+		old.UnlockUser()
+		if timeWait {
+			g.inject(old, gr.id, gr.syn)
+		} else {
+			g.again(gr.id)
+		}
 	})
+	if !ok { // expire ends the graft
+		g.s.drop(func(d *Drops) { d.LaterOverflow++ })
+	}
+}
+
+// again begins once more with a flow that is still to be grafted, if nothing is
+// in the way.
+func (g *grafts) again(id gstack.TransportEndpointID) {
+	g.mu.Lock()
+	gr, ok := g.byFlow[id]
+	g.mu.Unlock()
+	if !ok {
+		return
+	}
+	protocol := networkProtocol(fromAddress(id.RemoteAddress))
+	ep, ok := g.s.g.FindTransportEndpoint(protocol, header.TCPProtocolNumber, id, nicID).(*tcp.Endpoint)
+	if ok && ep.EndpointState() == tcp.StateListen {
+		g.inject(ep, id, gr.syn)
+	}
 }
 
 // has reports whether a flow is being grafted.
@@ -147,7 +192,7 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 	switch {
 	case ep == nil:
 		return
-	case !ok:
+	case !ok || header.TCP(pkt.TransportHeader().Slice()).AckNumber() != gr.syn.seq+1:
 		g.stray(ep, id)
 		return
 	case !g.s.offer.agrees(pkt, &gr.handshake):
@@ -182,11 +227,15 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 }
 
 // stray ends a handshake that netstack began by itself: a SYN that it moved from
-// a closing connection to its listener. The client's next SYN starts afresh.
+// a closing connection to its listener. The client's next SYN starts afresh. If
+// a connection is being grafted on the same flow, the stray was in its way.
 func (g *grafts) stray(ep *tcp.Endpoint, id gstack.TransportEndpointID) {
 	g.s.drop(func(d *Drops) { d.Strays++ })
 	g.s.logger.Debug("netstack began a handshake by itself", "client", id.RemoteAddress)
-	g.s.later.do(ep.Abort)
+	g.s.later.do(func() {
+		ep.Abort()
+		g.again(id)
+	})
 }
 
 func (g *grafts) remove(gr *graft) {

@@ -75,8 +75,13 @@ func adopt(ep *tcp.Endpoint, iss, tsOffset uint32) {
 }
 
 // expects returns the next sequence number that an endpoint in TIME-WAIT
-// expects. It does not change in that state, so no lock is needed.
-func expects(ep *tcp.Endpoint) seqnum.Value {
+// expects. The caller holds the endpoint's lock.
+func expects(ep *tcp.Endpoint) seqnum.Value { return *rcvNxt(ep) }
+
+// expect changes it. The caller holds the endpoint's lock.
+func expect(ep *tcp.Endpoint, next seqnum.Value) { *rcvNxt(ep) = next }
+
+func rcvNxt(ep *tcp.Endpoint) *seqnum.Value {
 	rcv := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), privateFields.receiver))
-	return *(*seqnum.Value)(unsafe.Add(rcv, privateFields.rcvNxt))
+	return (*seqnum.Value)(unsafe.Add(rcv, privateFields.rcvNxt))
 }
