@@ -84,21 +84,18 @@ func (c *counters) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, &c.Counters)
 }
 
-// Ticked returns the counters that are not zero.
-func (i listenerInfo) Ticked() []struct {
+// counterValue is one counter.
+type counterValue struct {
 	Name  string
 	Value uint64
-} {
-	var ticked []struct {
-		Name  string
-		Value uint64
-	}
+}
+
+// Ticked returns the counters that are not zero.
+func (i listenerInfo) Ticked() []counterValue {
+	var ticked []counterValue
 	i.Counters.Each(func(name string, value uint64) {
 		if value > 0 {
-			ticked = append(ticked, struct {
-				Name  string
-				Value uint64
-			}{name, value})
+			ticked = append(ticked, counterValue{name, value})
 		}
 	})
 	return ticked

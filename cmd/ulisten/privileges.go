@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +13,13 @@ func dropPrivileges() error {
 	if err := dropOnAllThreads(); err != nil {
 		return fmt.Errorf("drop privileges: %w", err)
 	}
+	left, err := privileged()
+	if err == nil && len(left) > 0 {
+		err = fmt.Errorf("threads %s keep some: is a security module in the way?", strings.Join(left, ", "))
+	}
+	if err != nil {
+		return fmt.Errorf("drop privileges: %w", err)
+	}
 	return nil
 }
 
@@ -22,30 +28,24 @@ func dropPrivileges() error {
 func privileged() ([]string, error) {
 	// The only error is a bad pattern.
 	files, _ := filepath.Glob("/proc/self/task/*/status")
+	if len(files) == 0 {
+		return nil, fmt.Errorf("/proc/self/task: %w: mount /proc", os.ErrNotExist)
+	}
 	var found []string
 	for _, path := range files {
-		file, err := os.Open(path)
+		text, err := os.ReadFile(path)
 		if err != nil {
 			continue // the thread has ended
 		}
-		lines := bufio.NewScanner(file)
-		for lines.Scan() {
-			name, value, _ := strings.Cut(lines.Text(), ":")
+		for line := range strings.Lines(string(text)) {
+			name, value, _ := strings.Cut(line, ":")
 			value = strings.TrimSpace(value)
-			capability := strings.HasPrefix(name, "Cap") && name != "CapBnd" && strings.Trim(value, "0") != ""
-			if capability || name == "NoNewPrivs" && value != "1" {
+			capable := strings.HasPrefix(name, "Cap") && name != "CapBnd" && strings.Trim(value, "0") != ""
+			if capable || name == "NoNewPrivs" && value != "1" {
 				found = append(found, filepath.Base(filepath.Dir(path)))
 				break
 			}
 		}
-		err = lines.Err()
-		file.Close()
-		if err != nil && len(found) == 0 {
-			continue // the thread has ended
-		}
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("look at /proc/self/task: %w", os.ErrNotExist)
 	}
 	return found, nil
 }
