@@ -42,8 +42,12 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 			g.listening(l, e, id, pkt)
 			return
 		}
-	case tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateClosing, tcp.StateTimeWait:
-		if l := g.s.listenerAt(id); l != nil && g.closing(l, e, id, pkt) {
+	case tcp.StateTimeWait:
+		if l := g.s.listenerAt(id); l != nil && g.timeWait(l, e, id, pkt) {
+			return
+		}
+	case tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateClosing:
+		if isSYN(pkt) && g.closing(e, id, pkt) {
 			return
 		}
 	case tcp.StateConnecting, tcp.StateSynRecv:
@@ -91,31 +95,53 @@ func (g *gate) lookAgain(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpo
 	}
 }
 
-// closing takes a segment of a connection that this side has closed if it is a
-// SYN that may replace it, or belongs to the request that such a SYN made.
-func (g *gate) closing(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
+// timeWait takes a segment of a connection in TIME-WAIT if it is a SYN that may
+// replace it, or belongs to the request that such a SYN made.
+func (g *gate) timeWait(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
 	if g.s.grafts.hold(id, pkt) {
 		return true
-	}
-	timeWait := ep.EndpointState() == tcp.StateTimeWait
-	isSYN := header.TCP(pkt.TransportHeader().Slice()).Flags()&header.TCPFlagSyn != 0
-	if !timeWait && !isSYN {
-		return false
 	}
 	seg, ok := g.parse(id, pkt)
 	switch {
 	case !ok:
 		return true
-	case timeWait && l.holds(seg.Flow):
+	case l.holds(seg.Flow):
 		l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
 		return true
-	case seg.Flags&(listenq.SYN|listenq.ACK|listenq.RST|listenq.FIN) == listenq.SYN:
+	case opens(seg.Flags):
 		g.reopen(l, ep, id, pkt, seg)
 		return true
 	default:
 		// Anything else with a SYN flag would make netstack give up TIME-WAIT.
-		return timeWait && isSYN
+		return seg.Flags.Has(listenq.SYN)
 	}
+}
+
+// closing takes a SYN for a connection that may be about to reach TIME-WAIT.
+func (g *gate) closing(ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
+	l := g.s.listenerAt(id)
+	if l == nil {
+		return false
+	}
+	seg, ok := g.parse(id, pkt)
+	if !ok {
+		return true
+	}
+	if !opens(seg.Flags) {
+		return false
+	}
+	g.reopen(l, ep, id, pkt, seg)
+	return true
+}
+
+// opens reports whether flags are those of a client that begins.
+func opens(f listenq.Flags) bool {
+	return f&(listenq.SYN|listenq.ACK|listenq.RST|listenq.FIN) == listenq.SYN
+}
+
+func isSYN(pkt *gstack.PacketBuffer) bool {
+	h := header.TCP(pkt.TransportHeader().Slice())
+	return len(h) >= header.TCPMinimumSize && h.Flags()&header.TCPFlagSyn != 0
 }
 
 // reopen decides about a SYN for a connection that this side has closed. It may
