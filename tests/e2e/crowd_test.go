@@ -73,6 +73,7 @@ func slowly(ln *stack.Listener, pause time.Duration) {
 		}
 		go func() {
 			defer c.Close()
+			c.SetDeadline(time.Now().Add(10 * time.Second)) // the client may have gone without a word
 			io.Copy(c, c)
 		}()
 		time.Sleep(pause)

@@ -47,6 +47,8 @@ type lab struct {
 	link   *tun.Link
 	sluice *sluice
 	s      *stack.Stack
+
+	sockets map[*netlab.Socket]bool // to be closed at the end
 }
 
 type labConfig struct {
@@ -58,7 +60,7 @@ type labConfig struct {
 func newLab(t testing.TB, cfg labConfig) *lab {
 	t.Helper()
 	netlab.RequireTUN(t)
-	l := &lab{t: t, ns: netlab.New(t)}
+	l := &lab{t: t, ns: netlab.New(t), sockets: make(map[*netlab.Socket]bool)}
 	l.ns.Do(func() {
 		var err error
 		l.link, err = tun.Open(tun.Config{
@@ -117,16 +119,19 @@ func (l *lab) connect(cfg netlab.ConnectConfig) *netlab.Socket {
 	l.t.Helper()
 	c, err := l.ns.Connect(cfg)
 	require.NoError(l.t, err)
-	l.t.Cleanup(func() { c.Abort() })
+	l.sockets[c] = true
+	l.t.Cleanup(func() {
+		if l.sockets[c] {
+			c.Abort()
+		}
+	})
 	return c
 }
 
 // connected returns a kernel client's established connection.
 func (l *lab) connected(cfg netlab.ConnectConfig) net.Conn {
 	l.t.Helper()
-	c, err := l.ns.Connect(cfg)
-	require.NoError(l.t, err)
-	return l.conn(c)
+	return l.conn(l.connect(cfg))
 }
 
 // conn waits for a client to be connected and turns it into a net.Conn with a
@@ -134,6 +139,14 @@ func (l *lab) connected(cfg netlab.ConnectConfig) net.Conn {
 func (l *lab) conn(c *netlab.Socket) net.Conn {
 	l.t.Helper()
 	require.NoError(l.t, c.Wait(patience))
+	return l.take(c)
+}
+
+// take turns a client for which connect has succeeded into a net.Conn with a
+// deadline, whatever has become of it meanwhile.
+func (l *lab) take(c *netlab.Socket) net.Conn {
+	l.t.Helper()
+	delete(l.sockets, c)
 	conn, err := c.Conn()
 	require.NoError(l.t, err)
 	l.t.Cleanup(func() { conn.Close() })

@@ -7,7 +7,6 @@ import (
 	"os"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -132,11 +131,7 @@ func TestAbortedFinalACKResets(t *testing.T) {
 				lab.depths(l, 0, 2)
 				want := listenq.Counters{ListenOverflows: 1, ListenDrops: 1, EmbryonicRsts: 1, OutRsts: 1, PassiveOpens: 2}
 				require.Equal(t, want, l.Stats().Counters)
-				conn, err := late.Conn()
-				require.NoError(t, err)
-				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(patience))
-				expectError(t, conn, syscall.ECONNRESET)
+				expectError(t, lab.take(late), syscall.ECONNRESET)
 			})
 		}
 	})
@@ -149,11 +144,7 @@ func TestAbortOnOverflowSysctl(t *testing.T) {
 	l := lab.listen(http4, 1, nil)
 	require.NoError(t, lab.s.SetSysctl("net.ipv4.tcp_abort_on_overflow", "1"))
 	late := lab.lateACK(l, http4)
-	conn, err := late.Conn()
-	require.NoError(t, err)
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
-	expectError(t, conn, syscall.ECONNRESET)
+	expectError(t, lab.take(late), syscall.ECONNRESET)
 }
 
 // A final ACK that is dropped is forgotten, not the request: the client believes
@@ -210,11 +201,7 @@ func TestPolicyChangesWhileListening(t *testing.T) {
 
 	lab.accept(l)
 	late := lab.lateACK(l, http4)
-	conn, err := late.Conn()
-	require.NoError(t, err)
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(patience))
-	expectError(t, conn, syscall.ECONNRESET)
+	expectError(t, lab.take(late), syscall.ECONNRESET)
 }
 
 // fills connects clients until the accept queue is full, and says how many that

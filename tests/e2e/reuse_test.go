@@ -103,7 +103,7 @@ func TestPortReuseWhileResetConnectionIsQueued(t *testing.T) {
 			c := lab.reconnect(at, 4001)
 			require.NoError(t, c.Wait(patience))
 			lab.depths(l, 0, n+1)
-			require.NoError(t, c.Abort())
+			require.NoError(t, c.Abort()) // connected and reset
 		}
 		last := lab.conn(lab.reconnect(at, 4001))
 		lab.depths(l, 0, 6)
