@@ -27,7 +27,7 @@ type serveCmd struct {
 	Peer        []addressFlag `sep:"none" placeholder:"PREFIX" help:"Address of the host's side. Without it, the first of the network that is not the stack's."`
 	MTU         int           `name:"mtu" default:"1500" placeholder:"BYTES" help:"MTU of the device (1500)."`
 	Offload     string        `enum:"auto,on,off" default:"auto" help:"Segmentation and checksum offload of the device: auto, on or off."`
-	Listen      []listenSpec  `sep:"none" placeholder:"SPEC" help:"A listener: ADDRESS:PORT,KEY=VALUE,... Repeat for more. See below."`
+	Listen      []listenSpec  `sep:"none" placeholder:"SPEC" help:"A listener: ADDRESS:PORT,KEY=VALUE,... Repeat for more. See above."`
 	AcceptDelay string        `default:"0s" placeholder:"DURATION" help:"Time between two calls of accept, where a listener says nothing else (0s)."`
 	AcceptRate  string        `default:"0" placeholder:"N" help:"Calls of accept per second, where a listener says nothing else; 0 is no limit."`
 	Sysctl      []sysctlFlag  `sep:"none" placeholder:"NAME=VALUE" help:"A setting under its kernel name, like net.core.somaxconn=4. Repeat for more."`
