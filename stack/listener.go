@@ -50,6 +50,8 @@ type Listener struct {
 	due    time.Duration // when timer fires, if armed
 	armed  bool
 	closed bool
+	// stopped says that the timer must not be armed any more.
+	stopped bool
 
 	// shut is set between Shutdown and the next Listen.
 	shut atomic.Bool
@@ -207,6 +209,7 @@ func (l *Listener) NotifyEvent(waiter.EventMask) {
 
 // segment decides about a segment and does what follows.
 func (l *Listener) segment(seg *listenq.Segment, a arrival) {
+	l.s.lingering.forget(seg)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.s.now()
@@ -218,9 +221,15 @@ func (l *Listener) segment(seg *listenq.Segment, a arrival) {
 // expire is the timer: SYN-ACKs are repeated and requests given up.
 func (l *Listener) expire() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	closed := l.closed
+	defer func() {
+		l.mu.Unlock()
+		if closed {
+			l.s.lingering.tidy()
+		}
+	}()
 	l.armed = false
-	if l.closed {
+	if l.stopped {
 		return
 	}
 	now := l.s.now()
@@ -251,7 +260,7 @@ func (l *Listener) carryOut(now time.Duration, seg *listenq.Segment, out *listen
 // fires too early does no harm, so it is never moved back.
 func (l *Listener) rearm(now time.Duration) {
 	at, ok := l.q.NextTimeout()
-	if !ok || l.closed || l.armed && l.due <= at {
+	if !ok || l.stopped || l.armed && l.due <= at {
 		return
 	}
 	l.armed, l.due = true, at
@@ -449,7 +458,7 @@ func (l *Listener) Stats() ListenerStats {
 func (l *Listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.local) }
 
 // Close implements net.Listener. Connections that nobody has accepted are reset;
-// half-open ones are forgotten, and their next segment is answered by RST.
+// half-open ones get no further SYN-ACK, and their next segment is answered by RST.
 // Accepted connections live on.
 func (l *Listener) Close() error {
 	l.mu.Lock()
@@ -459,9 +468,6 @@ func (l *Listener) Close() error {
 	}
 	l.closed = true
 	queued := l.q.Close()
-	if l.timer != nil {
-		l.timer.Stop()
-	}
 	l.mu.Unlock()
 	close(l.done)
 	l.deadline.set(l.s.clock, time.Time{})
@@ -470,7 +476,16 @@ func (l *Listener) Close() error {
 	l.wq.EventUnregister(&l.entry)
 	l.ep.Close()
 	l.s.remove(l)
+	l.s.lingering.add(l)
 	return nil
+}
+
+// stopTimer makes sure that the timer does not fire any more. The lock is held.
+func (l *Listener) stopTimer() {
+	l.stopped = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
 }
 
 // resetQueued resets connections in their order, waiting for those that netstack

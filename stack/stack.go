@@ -68,8 +68,10 @@ type Stack struct {
 	gate   *gate
 	grafts grafts
 	later  later
-	logger *slog.Logger
-	offer  offer
+	// lingering are closed listeners that still have requests.
+	lingering lingering
+	logger    *slog.Logger
+	offer     offer
 
 	observe func(Event)
 	random  io.Reader
@@ -188,6 +190,7 @@ func (s *Stack) Close() error {
 	for _, l := range s.Listeners() {
 		l.Close()
 	}
+	s.lingering.close()
 	s.grafts.close()
 	s.g.Close()
 	s.later.close()
