@@ -106,6 +106,27 @@ func (lab *Lab) trace() string {
 	return b.String()
 }
 
+// A Packet is one packet on the wire.
+type Packet struct {
+	At time.Duration // since the lab was made
+	// ToStack says that a client has sent it.
+	ToStack bool
+	Client  string
+	Segment Segment
+}
+
+// Packets returns every packet so far from number first on, counted from 0.
+func (lab *Lab) Packets(first int) []Packet {
+	defer lab.drive("Packets")()
+	lab.wire.mu.Lock()
+	defer lab.wire.mu.Unlock()
+	var out []Packet
+	for _, p := range lab.wire.packets[min(first, len(lab.wire.packets)):] {
+		out = append(out, Packet{At: p.at, ToStack: p.toStack, Client: p.name, Segment: p.seg})
+	}
+	return out
+}
+
 // WritePcap writes every packet so far as a capture file with nanoseconds, for
 // tcpdump and Wireshark. Equal labs give equal files.
 func (lab *Lab) WritePcap(w io.Writer) error {
