@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,11 +17,14 @@ import (
 
 // A Conn is a TCP connection of a Stack. It behaves like a *net.TCPConn.
 type Conn struct {
+	s             *Stack
 	clock         tcpip.Clock
 	ep            tcpip.Endpoint
 	wq            *waiter.Queue
 	entry         waiter.Entry
+	end           waiter.Entry
 	local, remote net.Addr
+	finished      atomic.Bool // a FIN was asked for
 
 	// readable and writable hold a token after netstack said so.
 	readable, writable chan struct{}
@@ -37,9 +41,10 @@ type Conn struct {
 var _ net.Conn = (*Conn)(nil)
 
 // newConn wraps an endpoint whose addresses are known.
-func newConn(clock tcpip.Clock, ep tcpip.Endpoint, wq *waiter.Queue, local, remote net.Addr) *Conn {
+func newConn(s *Stack, ep tcpip.Endpoint, wq *waiter.Queue, local, remote net.Addr) *Conn {
 	c := &Conn{
-		clock:         clock,
+		s:             s,
+		clock:         s.clock,
 		ep:            ep,
 		wq:            wq,
 		local:         local,
@@ -52,6 +57,8 @@ func newConn(clock tcpip.Clock, ep tcpip.Endpoint, wq *waiter.Queue, local, remo
 	}
 	c.entry.Init(c, waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr)
 	wq.EventRegister(&c.entry)
+	c.end.Init((*connEnd)(c), waiter.EventHUp)
+	wq.EventRegister(&c.end)
 	return c
 }
 
@@ -189,6 +196,7 @@ func (c *Conn) Close() error {
 		close(c.closed)
 		c.stopTimers()
 		c.wq.EventUnregister(&c.entry)
+		c.finished.Store(true)
 		c.ep.Close()
 	})
 	return err
@@ -215,7 +223,10 @@ func (c *Conn) CloseRead() error { return c.shutdown(tcpip.ShutdownRead) }
 
 // CloseWrite sends a FIN behind what is queued (shutdown(2), SHUT_WR); reading
 // goes on.
-func (c *Conn) CloseWrite() error { return c.shutdown(tcpip.ShutdownWrite) }
+func (c *Conn) CloseWrite() error {
+	c.finished.Store(true)
+	return c.shutdown(tcpip.ShutdownWrite)
+}
 
 func (c *Conn) shutdown(how tcpip.ShutdownFlags) error {
 	select {

@@ -65,7 +65,7 @@ func (s *Stack) DialContext(ctx context.Context, network, address string) (net.C
 	}
 	id := ep.Info().(*gstack.TransportEndpointInfo).ID
 	local := net.TCPAddrFromAddrPort(netip.AddrPortFrom(fromAddress(id.LocalAddress), id.LocalPort))
-	return newConn(s.clock, ep, wq, local, addr), nil
+	return newConn(s, ep, wq, local, addr), nil
 }
 
 // contextError gives an expired context the error of an expired deadline, as

@@ -210,6 +210,9 @@ func (l *Listener) NotifyEvent(waiter.EventMask) {
 // segment decides about a segment and does what follows.
 func (l *Listener) segment(seg *listenq.Segment, a arrival) {
 	l.s.lingering.forget(seg)
+	if seg.Flags.Has(listenq.SYN) {
+		seg.Proven = l.s.proven.has(seg.Remote().Addr())
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.s.now()
@@ -314,7 +317,7 @@ func (l *Listener) collect() {
 			e.Abort()
 			continue
 		}
-		conn := newConn(l.s.clock, ep, wq,
+		conn := newConn(l.s, ep, wq,
 			net.TCPAddrFromAddrPort(c.Flow.Local()), net.TCPAddrFromAddrPort(c.Flow.Remote()))
 		l.readyMu.Lock()
 		l.ready[c.ID] = conn

@@ -70,6 +70,7 @@ type Stack struct {
 	later  later
 	// lingering are closed listeners that still have requests.
 	lingering lingering
+	proven    proven
 	logger    *slog.Logger
 	offer     offer
 
