@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -45,29 +44,7 @@ func (w *wire) deliver(packet []byte) {
 // synPacket is a SYN to 192.0.2.1:80 as a Linux client sends it.
 func synPacket(client netip.AddrPort, seq uint32) []byte {
 	options := []byte{2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7}
-	b := make([]byte, header.IPv4MinimumSize+header.TCPMinimumSize+len(options))
-	ip := header.IPv4(b)
-	ip.Encode(&header.IPv4Fields{
-		TotalLength: uint16(len(b)),
-		TTL:         64,
-		Protocol:    uint8(header.TCPProtocolNumber),
-		SrcAddr:     tcpip.AddrFrom4(client.Addr().As4()),
-		DstAddr:     tcpip.AddrFrom4([4]byte{192, 0, 2, 1}),
-	})
-	ip.SetChecksum(^ip.CalculateChecksum())
-	t := header.TCP(b[header.IPv4MinimumSize:])
-	t.Encode(&header.TCPFields{
-		SrcPort:    client.Port(),
-		DstPort:    80,
-		SeqNum:     seq,
-		DataOffset: uint8(len(t)),
-		Flags:      header.TCPFlagSyn,
-		WindowSize: 65535,
-	})
-	copy(t[header.TCPMinimumSize:], options)
-	sum := header.PseudoHeaderChecksum(header.TCPProtocolNumber, ip.SourceAddress(), ip.DestinationAddress(), uint16(len(t)))
-	t.SetChecksum(^checksum.Checksum(t, sum))
-	return b
+	return segmentPacket(client, listenq.SYN, seq, 0, options, 0)
 }
 
 func spoofed(i int) netip.AddrPort {

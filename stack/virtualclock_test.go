@@ -19,13 +19,18 @@ import (
 // recorder is a wire that notes what the stack sends and when.
 type recorder struct {
 	*wire
-	clock *stack.VirtualClock
-	lines []string
+	clock   *stack.VirtualClock
+	lines   []string
+	lastSeq uint32
 }
 
 func (r *recorder) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	for _, pkt := range pkts.AsSlice() {
 		h := header.TCP(pkt.TransportHeader().Slice())
+		if len(h) < header.TCPMinimumSize {
+			continue // ICMP
+		}
+		r.lastSeq = h.SequenceNumber()
 		r.lines = append(r.lines, fmt.Sprintf("%v %v %v", r.clock.Elapsed().Truncate(time.Millisecond), h.DestinationPort(), listenq.Flags(h.Flags())))
 	}
 	return pkts.Len(), nil
