@@ -59,7 +59,7 @@ type Client struct {
 	cfg           ClientConfig
 	state         clientState
 	err           syscall.Errno
-	numbers
+	n             Numbers
 
 	una, nxt uint32 // the oldest not acknowledged, and the next to send
 	rcvNxt   uint32
@@ -95,8 +95,8 @@ func (lab *Lab) DialWith(name string, l *Listener, cfg ClientConfig) *Client {
 	}
 	local, remote := lab.place(l)
 	c := &Client{lab: lab, name: name, local: local, remote: remote, cfg: cfg, mss: 1460}
-	c.own = lab.random.uint32()
-	c.una, c.nxt = c.own, c.own+1
+	c.n.Own = lab.random.uint32()
+	c.una, c.nxt = c.n.Own, c.n.Own+1
 	lab.enter(name, local, remote, c)
 	c.sendSYN()
 	c.arm(firstTimeout)
@@ -110,7 +110,7 @@ func (c *Client) Name() string { return c.name }
 // Connected reports whether connect(2) has succeeded, as the client sees it: it
 // has the SYN-ACK. What the listener made of its final ACK it cannot know. It
 // stays true when the connection fails later.
-func (c *Client) Connected() bool { return len(c.isn) > 0 }
+func (c *Client) Connected() bool { return len(c.n.ISN) > 0 }
 
 // Err returns the errno with which connecting or the connection has failed, or
 // nil.
@@ -221,12 +221,12 @@ func (c *Client) end(err syscall.Errno) {
 func (c *Client) sendSYN() {
 	c.transmit(Segment{Flags: SYN, Options: listenq.Options{
 		MSS: 1460, SACKPermitted: true, Timestamps: true, WindowScaling: true, WindowScale: clientScale,
-	}}, c.own)
+	}}, c.n.Own)
 }
 
 // transmit sends a segment whose Seq is seq, absolute.
 func (c *Client) transmit(s Segment, seq uint32) {
-	s.Seq = int64(int32(seq - c.own))
+	s.Seq = int64(int32(seq - c.n.Own))
 	if !s.ZeroWindow {
 		s.Window = 64240
 		if !s.Flags.Has(SYN) {
@@ -242,9 +242,9 @@ func (c *Client) transmit(s Segment, seq uint32) {
 	var ack uint32
 	if s.Flags.Has(ACK) {
 		ack = c.rcvNxt
-		s.Ack = int64(int32(ack - c.base(0)))
+		s.Ack = int64(int32(ack - c.n.Base(0)))
 	}
-	b := build(c.local, c.remote, s.Flags, seq, ack, s.Window, s.Options, s.Payload)
+	b := s.Packet(c.local, c.remote, seq, ack)
 	c.lab.clock.AfterFunc(c.cfg.Delay, func() { c.lab.wire.deliver(b, c.name, s) })
 }
 
@@ -329,8 +329,8 @@ func (c *Client) timeout() {
 func (c *Client) arrives(r received) {
 	t := header.TCP(append(slices.Clip(r.tcp), r.payload...))
 	raw := absolute(t)
-	seen := numbers{own: c.own, isn: slices.Clone(c.isn)}
-	c.lab.wire.resolved(r.number, seen.relative(raw))
+	seen := Numbers{Own: c.n.Own, ISN: slices.Clone(c.n.ISN)}
+	c.lab.wire.resolved(r.number, seen.Relative(raw))
 	c.lab.clock.AfterFunc(c.cfg.Delay, func() { c.receive(raw) })
 }
 
@@ -361,12 +361,12 @@ func (c *Client) receive(s Segment) {
 
 func (c *Client) receiveConnecting(s Segment, seq, ack uint32) {
 	switch {
-	case s.Flags.Has(ACK) && ack != c.own+1:
+	case s.Flags.Has(ACK) && ack != c.n.Own+1:
 		c.refuse(s)
 	case s.Flags.Has(RST | ACK):
 		c.end(syscall.ECONNREFUSED)
 	case s.Flags.Has(SYN | ACK):
-		c.isn = append(c.isn, seq)
+		c.n.ISN = append(c.n.ISN, seq)
 		c.disarm()
 		c.state, c.una, c.rcvNxt = connected, c.nxt, seq+1
 		if s.Options.MSS != 0 {

@@ -12,56 +12,13 @@ import (
 	"github.com/ulisten/ulisten/listenq"
 )
 
-// foreignISN stands for the stack's initial sequence number while it has not
-// told one.
-const foreignISN = 77_000_000
-
-// numbers translates between relative and absolute sequence numbers of one
-// connection.
-type numbers struct {
-	own uint32   // initial sequence number of the client
-	isn []uint32 // those of the stack, in the order of its SYN-ACKs
-}
-
-// base returns the stack's nth initial number, or the newest for 0.
-func (n *numbers) base(nth int) uint32 {
-	switch {
-	case len(n.isn) == 0:
-		return foreignISN
-	case nth <= 0 || nth > len(n.isn):
-		return n.isn[len(n.isn)-1]
-	}
-	return n.isn[nth-1]
-}
-
-// relative makes the numbers of a segment of the stack relative.
-func (n *numbers) relative(s Segment) Segment {
-	seq := uint32(s.Seq)
-	if s.Flags.Has(SYN|ACK) && !slices.Contains(n.isn, seq) {
-		n.isn = append(n.isn, seq)
-	}
-	nth := len(n.isn)
-	if i := slices.Index(n.isn, seq); s.Flags.Has(SYN) && i >= 0 {
-		nth = i + 1
-	}
-	if s.Flags.Has(ACK) {
-		s.Ack = int64(int32(uint32(s.Ack) - n.own))
-	}
-	if s.Flags.Has(RST|ACK) && seq == 0 {
-		return s
-	}
-	s.Seq = int64(int32(seq - n.base(nth)))
-	s.ISN = nth
-	return s
-}
-
 // A Peer is a client that sends exactly what it is told and answers nothing by
 // itself.
 type Peer struct {
 	lab           *Lab
 	name          string
 	local, remote netip.AddrPort
-	numbers
+	n             Numbers
 	// next is the relative sequence number behind what was sent, and seen the
 	// relative one behind what was received in order.
 	next, seen int64
@@ -96,7 +53,7 @@ func (lab *Lab) PeerAt(name string, local, remote netip.AddrPort) *Peer {
 func (lab *Lab) peerAt(name string, local, remote netip.AddrPort) *Peer {
 	lab.t.Helper()
 	p := &Peer{lab: lab, name: name, local: local, remote: remote}
-	p.own = lab.random.uint32()
+	p.n.Own = lab.random.uint32()
 	lab.enter(name, local, remote, p)
 	return p
 }
@@ -148,10 +105,10 @@ func (p *Peer) send(s Segment) {
 	}
 	var ack uint32
 	if s.Flags.Has(ACK) {
-		ack = p.base(s.ISN) + uint32(s.Ack)
+		ack = p.n.Base(s.ISN) + uint32(s.Ack)
 	}
 	p.next = max(p.next, s.Seq+int64(length(s)))
-	b := build(p.local, p.remote, s.Flags, p.own+uint32(s.Seq), ack, s.Window, s.Options, s.Payload)
+	b := s.Packet(p.local, p.remote, p.n.Own+uint32(s.Seq), ack)
 	p.lab.wire.deliver(b, p.name, s)
 	p.lab.clock.Settle()
 }
@@ -215,7 +172,7 @@ func (p *Peer) Handshake() {
 
 // arrives implements endpoint.
 func (p *Peer) arrives(r received) {
-	s := p.relative(absolute(header.TCP(append(slices.Clip(r.tcp), r.payload...))))
+	s := p.n.Relative(absolute(header.TCP(append(slices.Clip(r.tcp), r.payload...))))
 	p.lab.wire.resolved(r.number, s)
 	if s.Options.Timestamps {
 		p.tsVal = s.Options.TSVal

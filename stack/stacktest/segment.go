@@ -80,6 +80,16 @@ func (s Segment) String() string {
 	return b.String()
 }
 
+// ParsePacket takes an IP packet apart. The numbers of the segment are absolute;
+// false means that it is no TCP packet. The payload is the packet's own memory.
+func ParsePacket(b []byte) (from, to netip.AddrPort, s Segment, ok bool) {
+	from, to, t, ok := dissect(b)
+	if !ok {
+		return from, to, s, false
+	}
+	return from, to, absolute(t), true
+}
+
 // absolute turns a header into a Segment whose numbers are not relative yet.
 func absolute(t header.TCP) Segment {
 	s := Segment{
@@ -198,16 +208,17 @@ func (p pattern) mismatch(s Segment) string {
 	return ""
 }
 
-// build makes the IP packet of a segment whose numbers are absolute.
-func build(from, to netip.AddrPort, flags listenq.Flags, seq, ack uint32, window uint16, o listenq.Options, payload []byte) []byte {
+// Packet returns the IP packet of the segment, with absolute numbers in place of
+// its own.
+func (s Segment) Packet(from, to netip.AddrPort, seq, ack uint32) []byte {
 	var buf [40]byte
-	options := encodeOptions(buf[:], flags, o)
+	options := encodeOptions(buf[:], s.Flags, s.Options)
 	size := header.TCPMinimumSize + len(options)
 	ip := header.IPv4MinimumSize
 	if from.Addr().Is6() {
 		ip = header.IPv6MinimumSize
 	}
-	b := make([]byte, ip+size+len(payload))
+	b := make([]byte, ip+size+len(s.Payload))
 	src, dst := tcpip.AddrFromSlice(from.Addr().AsSlice()), tcpip.AddrFromSlice(to.Addr().AsSlice())
 	if from.Addr().Is6() {
 		header.IPv6(b).Encode(&header.IPv6Fields{
@@ -236,11 +247,11 @@ func build(from, to netip.AddrPort, flags listenq.Flags, seq, ack uint32, window
 		SeqNum:     seq,
 		AckNum:     ack,
 		DataOffset: uint8(size),
-		Flags:      header.TCPFlags(flags),
-		WindowSize: window,
+		Flags:      header.TCPFlags(s.Flags),
+		WindowSize: s.Window,
 	})
 	copy(t[header.TCPMinimumSize:], options)
-	copy(t[size:], payload)
+	copy(t[size:], s.Payload)
 	sum := header.PseudoHeaderChecksum(header.TCPProtocolNumber, src, dst, uint16(len(t)))
 	t.SetChecksum(^checksum.Checksum(t, sum))
 	return b

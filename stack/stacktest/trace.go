@@ -9,14 +9,23 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/ulisten/ulisten/listenq"
 	"github.com/ulisten/ulisten/listenq/trace"
 )
 
-// The prefix keeps out of the way of a flag that the test itself may have.
-var update = flag.Bool("stacktest.update", false, "write the golden files of stacktest.Lab.Golden anew")
+// update is the flag -stacktest.update, which exists in tests only. The prefix
+// keeps out of the way of a flag that the test itself may have.
+var update = updateFlag()
+
+func updateFlag() *bool {
+	if !testing.Testing() {
+		return new(bool)
+	}
+	return flag.Bool("stacktest.update", false, "write the golden files of stacktest.Lab.Golden anew")
+}
 
 // Ladder returns what the listeners have decided so far, as a packet ladder: what
 // arrived, what was answered, both queue depths and the reason (see package

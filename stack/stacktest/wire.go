@@ -109,13 +109,16 @@ func (w *wire) deliver(b []byte, name string, seg Segment) {
 	w.dispatcher.DeliverNetworkPacket(protocol, pkt)
 }
 
-// dissect takes a TCP packet of the stack apart.
+// dissect takes a TCP packet apart.
 func dissect(b []byte) (src, dst netip.AddrPort, t header.TCP, ok bool) {
 	var from, to tcpip.Address
 	switch {
 	case len(b) >= header.IPv4MinimumSize && b[0]>>4 == 4:
 		h := header.IPv4(b)
 		if h.Protocol() != uint8(header.TCPProtocolNumber) {
+			return src, dst, nil, false
+		}
+		if int(h.HeaderLength()) > len(b) {
 			return src, dst, nil, false
 		}
 		from, to, t = h.SourceAddress(), h.DestinationAddress(), header.TCP(b[h.HeaderLength():])
@@ -128,7 +131,7 @@ func dissect(b []byte) (src, dst netip.AddrPort, t header.TCP, ok bool) {
 	default:
 		return src, dst, nil, false
 	}
-	if len(t) < header.TCPMinimumSize || int(t.DataOffset()) > len(t) {
+	if len(t) < header.TCPMinimumSize || int(t.DataOffset()) < header.TCPMinimumSize || int(t.DataOffset()) > len(t) {
 		return src, dst, nil, false
 	}
 	a, _ := netip.AddrFromSlice(from.AsSlice())
