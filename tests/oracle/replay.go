@@ -169,6 +169,12 @@ func formatFlags(f listenq.Flags) string {
 
 func (r *replay) inject(s *Step) {
 	p := r.peer(s.Conn, s.Dport)
+	p.Send(s.segment(p.Timestamp()))
+}
+
+// segment returns what an inject step delivers; echo is the listener's last
+// timestamp.
+func (s *Step) segment(echo uint32) stacktest.Segment {
 	seg := stacktest.Segment{
 		Flags:      parseFlags(*s.Flags),
 		Seq:        *s.Seq,
@@ -187,10 +193,10 @@ func (r *replay) inject(s *Step) {
 	if ts := s.Opts.TS; ts != nil {
 		seg.Options.Timestamps, seg.Options.TSVal, seg.Options.TSEcr = true, ts.Value, ts.Echo
 		if ts.EchoLast {
-			seg.Options.TSEcr = p.Timestamp()
+			seg.Options.TSEcr = echo
 		}
 	}
-	p.Send(seg)
+	return seg
 }
 
 // call does a socket call. An error means that the scenario cannot go on.
