@@ -98,7 +98,10 @@ func TestCrowd(t *testing.T) {
 	} {
 		t.Run(tc.policy.String()+" cookies "+tc.cookies, func(t *testing.T) {
 			const clients = 1000
-			lab := newLab(t, labConfig{sysctls: map[string]string{"net.ipv4.tcp_syncookies": tc.cookies}})
+			lab := newLab(t, labConfig{sysctls: map[string]string{
+				"net.ipv4.tcp_syncookies":     tc.cookies,
+				"net.ipv4.tcp_synack_retries": "3", // requests of clients that gave up last 15 s
+			}})
 			// A dropped SYN comes again every second, not after longer and
 			// longer pauses.
 			require.NoError(t, lab.ns.SetSysctl("net.ipv4.tcp_syn_linear_timeouts", "30"))
