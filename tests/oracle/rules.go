@@ -1,0 +1,116 @@
+package oracle
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A rule is one thing that Linux does before a connection is accepted: what it
+// is, where the kernel (6.18) decides it, and the recording that shows it.
+type rule struct {
+	text     string
+	source   string
+	scenario string
+}
+
+// A chapter is a group of rules.
+type chapter struct {
+	title string
+	rules []rule
+}
+
+// rules is the page "Linux, rule by rule".
+var rules = []chapter{
+	{"The backlog", []rule{
+		{"The backlog is compared as an unsigned number with net.core.somaxconn, so negative values become somaxconn.", "`__sys_listen_socket` in net/socket.c", "backlog-negative"},
+		{"A backlog above somaxconn is silently cut to it.", "`__sys_listen_socket`", "backlog-over-somaxconn"},
+		{"somaxconn is read by listen() only; a change counts from the next listen() on.", "`__sys_listen_socket`", "somaxconn-change-after-listen"},
+	}},
+	{"The accept queue", []rule{
+		{"Full means longer than the backlog, so backlog+1 connections fit; listen(0) takes one.", "`sk_acceptq_is_full` in include/net/sock.h", "backlog-0"},
+		{"Connections are accepted in the order in which their handshakes ended, not in which they began.", "`inet_csk_reqsk_queue_add` in net/ipv4/inet_connection_sock.c", "fifo-by-completion"},
+		{"A SYN that finds the accept queue full is ignored and leaves no trace; sent again after an accept(), it is an ordinary SYN.", "`tcp_conn_request` in net/ipv4/tcp_input.c", "dropped-syn-then-room"},
+		{"tcp_abort_on_overflow never answers a SYN.", "`tcp_conn_request`", "abort-does-not-touch-syn"},
+	}},
+	{"The final ACK finds the accept queue full", []rule{
+		{"It is forgotten. The request stays, and its SYN-ACK is sent again on schedule.", "`tcp_v4_syn_recv_sock` in net/ipv4/tcp_ipv4.c, `tcp_check_req` in net/ipv4/tcp_minisocks.c", "final-ack-full-drop"},
+		{"As soon as there is room, any later ACK completes the handshake.", "`tcp_check_req`", "final-ack-full-drop-then-room"},
+		{"With tcp_abort_on_overflow 1 it is answered by RST, and the request is gone. connect() has succeeded, so the client sees ECONNRESET.", "`tcp_check_req`, label listen_overflow", "final-ack-full-reset"},
+		{"The setting is read at that moment, not by listen().", "`tcp_check_req`", "abort-switched-on-later"},
+		{"Data in place of the ACK meets the same fate.", "`tcp_check_req`", "data-after-dropped-ack"},
+	}},
+	{"Segments for a request", []rule{
+		{"Data with the right acknowledgment completes the handshake like a bare ACK, and is kept.", "`tcp_check_req`", "data-completes-handshake"},
+		{"The same SYN again: SYN-ACK at once, but at most one in tcp_invalid_ratelimit; the timer starts again.", "`tcp_check_req`, `tcp_oow_rate_limited`", "duplicate-syn"},
+		{"Also while the accept queue is full.", "`tcp_check_req`", "half-open-served-while-full"},
+		{"Another SYN inside the window resets and removes the request.", "`tcp_check_req`, label embryonic_reset", "syn-other-seq-in-window"},
+		{"Another SYN left of the window draws an ACK.", "`tcp_check_req`", "syn-other-seq-old"},
+		{"A wrong acknowledgment number gets RST; the request stays.", "`tcp_check_req`, then `tcp_rcv_state_process`", "bad-ack"},
+		{"A sequence number outside the window gets an ACK, limited in rate; the request stays.", "`tcp_check_req`, `tcp_in_window`", "ack-out-of-window"},
+		{"A RST removes the request only at exactly the next sequence number; elsewhere in the window it draws a challenge ACK. Kernels before 6.18.44 remove it for every RST in the window.", "`tcp_check_req`; RFC 5961, section 3.2", "rst-half-open"},
+		{"A segment without ACK, SYN or RST is ignored.", "`tcp_check_req`", "no-ack-flag-half-open"},
+		{"Data on a SYN is neither acknowledged nor kept.", "`tcp_conn_request`", "syn-with-data"},
+	}},
+	{"The SYN queue and cookies", []rule{
+		{"The SYN queue, too, takes backlog+1 requests, whatever tcp_max_syn_backlog says. Without cookies the next SYN is dropped.", "`inet_csk_reqsk_queue_is_full` in include/net/inet_connection_sock.h, `tcp_syn_flood_action`", "syn-queue-full-cookies-0"},
+		{"With tcp_syncookies 1 it is answered by a cookie: no state, no retransmission.", "`cookie_init_sequence`, `cookie_v4_check` in net/ipv4/syncookies.c", "syn-queue-full-cookies-1"},
+		{"tcp_syncookies 2 answers every SYN so.", "`tcp_conn_request`", "syncookies-2"},
+		{"A full accept queue still drops the SYN, although the cookie counter has ticked.", "`tcp_conn_request`", "cookies-both-full"},
+		{"A valid cookie that finds the accept queue full is dropped, even with tcp_abort_on_overflow; nothing will be sent again.", "`tcp_get_cookie_sock`", "cookie-ack-full-accept-queue"},
+		{"A cookie keeps one of four segment sizes.", "`__cookie_v4_init_sequence`, msstab", "cookie-mss-rounding"},
+		{"An invalid cookie gets RST, and is counted only while cookies were in use lately.", "`cookie_tcp_check`, `tcp_synq_no_recent_overflow`", "cookie-bad-ack"},
+		{"Without cookies, the last quarter of tcp_max_syn_backlog is kept for addresses with a known round trip time.", "`tcp_conn_request`, `tcp_peer_is_proven`", "last-quarter-known-peer"},
+	}},
+	{"SYN-ACK timers", []rule{
+		{"SYN-ACKs are sent again after 1, 3, 7, 15 and 31 s; after 63 s the request ends without a word.", "`reqsk_timer_handler`, tcp_synack_retries", "synack-schedule-default"},
+		{"TCP_SYNCNT of the listener replaces tcp_synack_retries.", "`reqsk_timer_handler`", "synack-retries-per-socket"},
+		{"When the SYN queue is more than half full and most requests are old, old ones get fewer retries.", "`reqsk_timer_handler`", "young-old-pruning"},
+	}},
+	{"Connections that wait for accept()", []rule{
+		{"They are complete: data is acknowledged and kept.", "`tcp_rcv_state_process`", "queued-data"},
+		{"One that its client resets keeps its place; accept() returns it, and the first read fails.", "`tcp_reset`, `inet_csk_accept`", "queued-reset"},
+		{"So one client can be in the queue twice.", "`inet_csk_accept`", "queued-reset-same-tuple"},
+	}},
+	{"listen() again, close(), shutdown()", []rule{
+		{"listen() again changes the limit and throws nothing out.", "`__inet_listen_sk` in net/ipv4/af_inet.c", "relisten-smaller"},
+		{"close() resets queued connections and forgets requests silently; their next segment gets RST.", "`inet_csk_listen_stop`", "close-listener"},
+		{"After shutdown(SHUT_RD), listen() brings the socket back, with the requests of its first life.", "`inet_shutdown`, `inet_csk_listen_start`", "shutdown-listener"},
+		{"A SYN may replace a connection in TIME-WAIT; it skips the SYN queue test, not the accept queue test.", "`tcp_timewait_state_process`, `tcp_conn_request`", "time-wait-syn"},
+		{"Without a request, an ACK gets RST; FIN, RST, SYN+FIN and segments without flags get nothing.", "`tcp_rcv_state_process`", "odd-segments-to-listener"},
+	}},
+	{"TCP_DEFER_ACCEPT", []rule{
+		{"The bare ACK is ignored; data completes the handshake.", "`tcp_check_req`", "defer-accept-data"},
+		{"No SYN-ACK is sent while waiting; one at the end of the period gives the client a last chance.", "`syn_ack_recalc` in net/ipv4/inet_connection_sock.c", "defer-accept-timeout"},
+		{"Deferred connections fill the SYN queue.", "`tcp_check_req`", "defer-accept-holds-syn-queue"},
+	}},
+}
+
+const rulesPreface = `# Linux, rule by rule
+
+What a Linux kernel does before a connection is accepted, each rule with the function that decides it
+and a recording that shows it. The recordings were made against a live kernel
+([format](../listenq/testdata/linux/README.md)); the ladders below are what ulisten does when they are
+replayed on the full stack, printed by the replay itself. A test compares this page with it, and
+each replay with its recording: segments, times, errno, queues and counters.
+
+A queue written 1/3 holds one of the three that fit. Not covered: TCP Fast Open, ECN, SO_REUSEPORT
+migration.
+`
+
+// rulesPage renders the page; ladder replays a scenario.
+func rulesPage(ladder func(id string) (string, error)) (string, error) {
+	var b strings.Builder
+	b.WriteString(rulesPreface)
+	for _, c := range rules {
+		fmt.Fprintf(&b, "\n## %s\n", c.title)
+		for _, r := range c.rules {
+			text, err := ladder(r.scenario)
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(&b, "\n%s\n\nDecided in %s. Recording: [%s](../listenq/testdata/linux/%s.json).\n\n```\n%s```\n",
+				r.text, r.source, r.scenario, r.scenario, text)
+		}
+	}
+	return b.String(), nil
+}

@@ -1,0 +1,33 @@
+package oracle
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The page that explains the rules shows what the code does. With
+// ULISTEN_UPDATE_DOCS=1 it is written anew.
+func TestRulesPage(t *testing.T) {
+	page, err := rulesPage(func(id string) (string, error) {
+		sc, err := Load(filepath.Join(recordings, id+".json"))
+		if err != nil {
+			return "", err
+		}
+		got, err := Replay(sc)
+		if err != nil {
+			return "", err
+		}
+		return got.Ladder, nil
+	})
+	require.NoError(t, err)
+	file := filepath.Join("..", "..", "docs", "linux.md")
+	if os.Getenv("ULISTEN_UPDATE_DOCS") != "" {
+		require.NoError(t, os.WriteFile(file, []byte(page), 0o644))
+	}
+	written, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.True(t, string(written) == page, "docs/linux.md is out of date: run the test with ULISTEN_UPDATE_DOCS=1")
+}
