@@ -312,7 +312,7 @@ func tcpOf(packet []byte) header.TCP {
 			t = header.TCP(packet[h.HeaderLength():])
 		}
 	case header.IPv6Version:
-		if h := header.IPv6(packet); len(packet) > header.IPv6MinimumSize && h.TransportProtocol() == header.TCPProtocolNumber {
+		if h := header.IPv6(packet); len(packet) > header.IPv6MinimumSize && h.NextHeader() == uint8(header.TCPProtocolNumber) {
 			t = header.TCP(packet[header.IPv6MinimumSize:])
 		}
 	}
