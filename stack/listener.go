@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -34,6 +33,12 @@ type ListenOptions struct {
 	SYNCount int
 }
 
+// grafted is a connection that netstack has an endpoint for.
+type grafted struct {
+	conn  listenq.Conn
+	since time.Duration
+}
+
 // A Listener is a listening socket. It implements net.Listener.
 type Listener struct {
 	s       *Stack
@@ -59,8 +64,8 @@ type Listener struct {
 	fresh atomic.Bool
 
 	readyMu sync.Mutex
-	grafted map[*tcp.Endpoint]listenq.Conn // not collected yet
-	ready   map[listenq.ConnID]net.Conn    // collected, not accepted yet
+	grafted map[*tcp.Endpoint]grafted   // not collected yet
+	ready   map[listenq.ConnID]net.Conn // collected, not accepted yet
 
 	wake     chan struct{} // holds a token when ready may have grown
 	done     chan struct{}
@@ -98,17 +103,12 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 	if closed {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: net.ErrClosed}
 	}
-	var secret listenq.Secret
-	if _, err := io.ReadFull(s.random, secret[:]); err != nil {
-		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: err}
-	}
-
 	l := &Listener{
 		s:        s,
 		wq:       new(waiter.Queue),
 		network:  network,
 		v6Only:   network == "tcp6",
-		grafted:  make(map[*tcp.Endpoint]listenq.Conn),
+		grafted:  make(map[*tcp.Endpoint]grafted),
 		ready:    make(map[listenq.ConnID]net.Conn),
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
@@ -144,7 +144,7 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 	l.q = listenq.New(listenq.Config{
 		Backlog:     backlog,
 		Window:      uint32(s.offer.window(s.offer.mss4)),
-		Secret:      secret,
+		Secret:      s.secret,
 		Sysctls:     &sysctls,
 		Overflow:    opts.Overflow,
 		DeferAccept: opts.DeferAccept,
@@ -280,20 +280,30 @@ func (l *Listener) holds(f listenq.Flow) bool {
 	return l.q.Holds(f)
 }
 
+// grafted reports whether an endpoint is a connection that a listener's SYN-ACK
+// was swallowed for, and that nobody has collected yet.
+func (s *Stack) grafted(id gstack.TransportEndpointID, ep *tcp.Endpoint) bool {
+	l := s.listenerAt(id)
+	if l == nil {
+		return false
+	}
+	l.readyMu.Lock()
+	defer l.readyMu.Unlock()
+	_, ok := l.grafted[ep]
+	return ok
+}
+
 // grafting says which endpoint a promoted connection has become.
 func (l *Listener) grafting(ep *tcp.Endpoint, c listenq.Conn) {
 	l.readyMu.Lock()
 	defer l.readyMu.Unlock()
-	l.grafted[ep] = c
+	l.grafted[ep] = grafted{conn: c, since: l.s.now()}
 }
 
 // lost says that a promoted connection will never come.
 func (l *Listener) lost(c listenq.Conn) {
 	l.readyMu.Lock()
-	l.ready[c.ID] = lostConn{
-		local:  net.TCPAddrFromAddrPort(c.Flow.Local()),
-		remote: net.TCPAddrFromAddrPort(c.Flow.Remote()),
-	}
+	l.ready[c.ID] = newLostConn(c)
 	l.readyMu.Unlock()
 	signal(l.wake)
 }
@@ -310,7 +320,7 @@ func (l *Listener) collect() {
 		}
 		e := ep.(*tcp.Endpoint)
 		l.readyMu.Lock()
-		c, ok := l.grafted[e]
+		g, ok := l.grafted[e]
 		delete(l.grafted, e)
 		l.readyMu.Unlock()
 		if !ok {
@@ -318,9 +328,9 @@ func (l *Listener) collect() {
 			continue
 		}
 		conn := newConn(l.s, ep, wq,
-			net.TCPAddrFromAddrPort(c.Flow.Local()), net.TCPAddrFromAddrPort(c.Flow.Remote()))
+			net.TCPAddrFromAddrPort(g.conn.Flow.Local()), net.TCPAddrFromAddrPort(g.conn.Flow.Remote()))
 		l.readyMu.Lock()
-		l.ready[c.ID] = conn
+		l.ready[g.conn.ID] = conn
 		l.readyMu.Unlock()
 	}
 }
@@ -343,14 +353,26 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, l.errShut()
 		}
 		l.collect()
-		if c, ok := l.take(); ok {
+		c, state := l.take()
+		if state == frontReady {
 			return c, nil
 		}
-		select {
-		case <-l.wake:
-		case <-l.done:
-		case <-l.deadline.wait():
-		}
+		l.sleep(state)
+	}
+}
+
+// sleep waits until another look at the queue is worth while. A connection that
+// is promoted and not ready is so within microseconds; if it is not, look whether
+// it ever will.
+func (l *Listener) sleep(state frontState) {
+	if state == frontPending {
+		timer := l.s.clock.AfterFunc(graftTimeout, func() { signal(l.wake) })
+		defer timer.Stop()
+	}
+	select {
+	case <-l.wake:
+	case <-l.done:
+	case <-l.deadline.wait():
 	}
 }
 
@@ -366,32 +388,57 @@ func (l *Listener) TryAccept() (net.Conn, error) {
 		return nil, l.errShut()
 	}
 	l.collect()
-	if c, ok := l.take(); ok {
+	if c, state := l.take(); state == frontReady {
 		return c, nil
 	}
 	return nil, l.opError("accept", os.NewSyscallError("accept", syscall.EAGAIN))
 }
 
-// take removes the front of the accept queue if netstack has it ready.
-func (l *Listener) take() (net.Conn, bool) {
+// frontState says how it stands with the first connection of the accept queue.
+type frontState int
+
+const (
+	frontNone    frontState = iota // the queue is empty
+	frontPending                   // promoted, and netstack is not done with it
+	frontReady
+)
+
+// take removes the front of the accept queue if netstack has it ready, or will
+// never have it.
+func (l *Listener) take() (net.Conn, frontState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	front, ok := l.q.Front()
 	if !ok {
-		return nil, false
+		return nil, frontNone
 	}
 	l.readyMu.Lock()
 	defer l.readyMu.Unlock()
 	c, ok := l.ready[front.ID]
 	if !ok {
-		return nil, false
+		if !l.died(front) {
+			return nil, frontPending
+		}
+		c = newLostConn(front)
 	}
 	delete(l.ready, front.ID)
 	l.q.Accept()
 	if len(l.ready) > 0 {
 		signal(l.wake) // for another Accept
 	}
-	return c, true
+	return c, frontReady
+}
+
+// died reports whether netstack gave a grafted connection up before it was
+// established, as an ICMP error can make it do. The caller holds readyMu.
+func (l *Listener) died(c listenq.Conn) bool {
+	for ep, g := range l.grafted {
+		if g.conn.ID == c.ID && ep.EndpointState() == tcp.StateError && l.s.now()-g.since >= graftTimeout {
+			delete(l.grafted, ep)
+			return true
+		}
+	}
+	return false
 }
 
 // SetDeadline makes Accept fail with os.ErrDeadlineExceeded from t on; the zero

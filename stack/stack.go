@@ -76,6 +76,9 @@ type Stack struct {
 
 	observe func(Event)
 	random  io.Reader
+	// secret keys the hashes of all listeners, as in the kernel: a cookie
+	// outlives the listener that has sent it.
+	secret listenq.Secret
 	// activity counts what was given to netstack's workers and what came out
 	// of them; virtual time watches it.
 	activity atomic.Uint64
@@ -123,6 +126,10 @@ func New(cfg Config) (*Stack, error) {
 	}
 	if s.random == nil {
 		s.random = rand.Reader
+	}
+	if _, err := io.ReadFull(s.random, s.secret[:]); err != nil {
+		cfg.Link.Close()
+		return nil, fmt.Errorf("stack: read random bytes: %w", err)
 	}
 	if cfg.Sysctls != nil {
 		s.sysctls = *cfg.Sysctls
