@@ -13,6 +13,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/ulisten/ulisten/listenq"
 )
 
 // A Conn is a TCP connection of a Stack. It behaves like a *net.TCPConn.
@@ -288,6 +290,13 @@ func (c *Conn) SetNoDelay(on bool) error {
 // like one that the client has reset.
 type lostConn struct {
 	local, remote net.Addr
+}
+
+func newLostConn(c listenq.Conn) lostConn {
+	return lostConn{
+		local:  net.TCPAddrFromAddrPort(c.Flow.Local()),
+		remote: net.TCPAddrFromAddrPort(c.Flow.Remote()),
+	}
 }
 
 func (c lostConn) reset(op string) error {

@@ -192,6 +192,10 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 	switch {
 	case ep == nil:
 		return
+	case !ok && g.s.grafted(id, ep):
+		// netstack repeats a SYN-ACK whose ACK it has in its queue but had no
+		// processor to look at for a second.
+		return
 	case !ok || header.TCP(pkt.TransportHeader().Slice()).AckNumber() != gr.syn.seq+1:
 		g.stray(ep, id)
 		return

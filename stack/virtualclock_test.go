@@ -93,3 +93,25 @@ func TestVirtualTimersFireInOrder(t *testing.T) {
 	require.Equal(t, "abcd", strings.Join(fired, ""))
 	require.Equal(t, 10*time.Second, clock.Elapsed())
 }
+
+// On a machine that stalls, netstack's own SYN-ACK timer can fire for a
+// connection whose final ACK it has not looked at yet. That SYN-ACK is swallowed
+// like the first one and does the connection no harm.
+func TestRepeatedSYNACKOfAGraft(t *testing.T) {
+	r, s := virtualStack(t)
+	l, err := s.Listen("tcp", ":80", 5, nil)
+	require.NoError(t, err)
+	client := netip.MustParseAddrPort("192.0.2.9:1000")
+	r.deliver(synPacket(client, 1))
+	r.deliver(segmentPacket(client, listenq.ACK, 2, r.lastSeq+1, []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0}, 0))
+	r.clock.Settle()
+	sent := len(r.lines)
+	stack.RepeatSYNACK(s, netip.MustParseAddrPort("192.0.2.1:80"), client)
+	r.clock.Advance(time.Second)
+	require.Len(t, r.lines, sent)
+	require.Zero(t, s.Drops().Strays)
+	c, err := l.TryAccept()
+	require.NoError(t, err)
+	_, err = c.Write([]byte("hello"))
+	require.NoError(t, err)
+}
