@@ -15,7 +15,7 @@
 // stand in divergence.txt, each with its reason; one that does not occur any more
 // fails the test.
 //
-// A Kernel plays the same scenarios against the kernel that the program runs on,
-// in a network namespace of its own. go run ./tests/oracle/record writes what it
-// observes as new recordings.
+// On Linux, Play plays the same scenarios against the kernel that the program runs
+// on, in a network namespace of its own. go run ./tests/oracle/record writes what
+// it observes as new recordings.
 package oracle

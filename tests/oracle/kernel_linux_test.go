@@ -24,6 +24,8 @@ const (
 	playedAtOnce = 12
 	// shortScenario is what a -short run still plays.
 	shortScenario = 2 * time.Second
+	// busy is how late a machine is that says nothing.
+	busy = 20 * time.Millisecond
 )
 
 // played is one scenario against the running kernel.
@@ -49,6 +51,7 @@ func (p *played) play(jiffy time.Duration) {
 // The recordings are compared with the kernel that the tests run on, so that they
 // stay true as kernels change.
 func TestRecordingsOnTheRunningKernel(t *testing.T) {
+	t.Parallel()
 	netlab.RequireTUN(t)
 	running, err := Running()
 	require.NoError(t, err)
@@ -72,7 +75,10 @@ func TestRecordingsOnTheRunningKernel(t *testing.T) {
 	for _, p := range again {
 		t.Logf("%s: once more, it was late by %v: %v", p.sc.ID, p.got.Late, p.differences)
 	}
-	playAll(again)
+	// Short ones get a third chance on a machine that is very busy.
+	playAll(slices.DeleteFunc(playAll(again), func(p *played) bool {
+		return p.sc.Duration.Duration() > shortScenario || p.got.Late < busy
+	}))
 	for _, p := range all {
 		t.Run(p.sc.ID, func(t *testing.T) {
 			require.NoError(t, p.err)
@@ -128,6 +134,7 @@ func TestOlder(t *testing.T) {
 
 // What was observed becomes a recording that our stack agrees with.
 func TestANewRecording(t *testing.T) {
+	t.Parallel()
 	netlab.RequireTUN(t)
 	sc, err := Load(filepath.Join(recordings, "synack-retries-1.json"))
 	require.NoError(t, err)

@@ -13,7 +13,7 @@ func (sc *Scenario) Record(observed []Observed, platform Platform) *Scenario {
 	out.Platform = platform
 	out.Steps = make([]Step, len(sc.Steps))
 	out.Totals = Totals{Counters: make(map[string]int64)}
-	r := recorder{hz: platform.HZ, last: make(map[string]Emitted), slack: make(map[string]time.Duration)}
+	r := recorder{hz: platform.HZ, last: make(map[sent]Emitted), slack: make(map[string]time.Duration)}
 	for i, step := range sc.Steps {
 		step.Observed = observed[i]
 		step.Emitted = make([]Emitted, len(observed[i].Emitted))
@@ -40,16 +40,21 @@ const (
 // A recorder tells replies from timers.
 type recorder struct {
 	hz    int
-	last  map[string]Emitted // by connection
-	slack map[string]time.Duration
+	last  map[sent]Emitted
+	slack map[string]time.Duration // by connection
+}
+
+// sent identifies a packet and its repetitions.
+type sent struct {
+	conn, flags string
+	isn, len    int
+	seq         int64
 }
 
 func (r *recorder) date(step *Step, e Emitted) Emitted {
-	last, repeats := r.last[e.Conn], false
-	if last.Conn != "" {
-		repeats = last.Flags == e.Flags && equal(last.Seq, e.Seq) && last.ISN == e.ISN && last.Len == e.Len
-	}
 	// A SYN-ACK or data again, without the client having done anything.
+	key := sent{e.Conn, e.Flags, e.ISN, e.Len, deref(e.Seq)}
+	last, repeats := r.last[key]
 	timer := repeats && (e.Flags == "SA" || e.Len > 0) && !(step.Op == "inject" && step.Conn == e.Conn)
 	if timer {
 		interval := time.Duration(math.Round((e.T - last.TNominal).Duration().Seconds())) * time.Second
@@ -63,11 +68,16 @@ func (r *recorder) date(step *Step, e Emitted) Emitted {
 		e.TNominal = step.T
 		e.TWindow = [2]Seconds{step.T, step.T + Seconds(replyWindow)}
 	}
-	r.last[e.Conn] = e
+	r.last[key] = e
 	return e
 }
 
-func equal(a, b *int64) bool { return a == b || a != nil && b != nil && *a == *b }
+func deref(seq *int64) int64 {
+	if seq == nil {
+		return -1
+	}
+	return *seq
+}
 
 // granularity is by how much the kernel's timer wheel may delay a timer: its
 // levels hold 63, 63*8, 63*64 ... jiffies, each eight times as coarse as the one
