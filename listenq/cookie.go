@@ -99,7 +99,7 @@ func (l *Listener) cookieACK(now time.Duration, seg *Segment, out *Outcome) (dec
 
 	offset := l.tsOffset(&seg.Flow)
 	peer := Options{MSS: cookieMSS(&seg.Flow)[index]}
-	if o := seg.Options; o.Timestamps {
+	if o := seg.Options; o.Timestamps && l.sysctls.Timestamps {
 		options := o.TSEcr
 		if options != 0 {
 			options -= offset
@@ -109,7 +109,7 @@ func (l *Listener) cookieACK(now time.Duration, seg *Segment, out *Outcome) (dec
 		if scale := options & tsScaleMask; scale != tsScaleAbsent {
 			peer.WindowScaling, peer.WindowScale = true, uint8(min(scale, maxWindowScale))
 		}
-		if !l.sysctls.Timestamps || peer.SACKPermitted && !l.sysctls.SACK || peer.WindowScaling && !l.sysctls.WindowScaling {
+		if peer.SACKPermitted && !l.sysctls.SACK || peer.WindowScaling && !l.sysctls.WindowScaling {
 			return false
 		}
 	}

@@ -120,19 +120,40 @@ func TestCookieOptions(t *testing.T) {
 	require.Equal(t, p.opts, p.finish(0, l).Handshake.Peer)
 }
 
-// A cookie whose options were switched off meanwhile is refused.
+// A cookie whose options were switched off meanwhile is refused. Without
+// timestamps they cannot be seen, and it is taken for one that has none.
 func TestCookieOptionsSwitchedOff(t *testing.T) {
-	for _, name := range []string{"net.ipv4.tcp_timestamps", "net.ipv4.tcp_sack", "net.ipv4.tcp_window_scaling"} {
+	finish := func(switchedOff string) (Outcome, Counters) {
 		l := cookieListener()
 		p := client4(1)
 		p.opts = Options{MSS: 1460, WindowScaling: true, SACKPermitted: true, Timestamps: true, TSVal: 1}
 		p.syn(0, l)
 		s := DefaultSysctls()
-		require.NoError(t, s.Set(name, "0"))
+		require.NoError(t, s.Set(switchedOff, "0"))
 		l.SetSysctls(s)
-		requireOutcome(t, p.finish(0, l), SendRST, NoRequest)
-		require.Equal(t, uint64(1), l.Counters().SyncookiesRecv)
+		return p.finish(0, l), l.Counters()
 	}
+	for _, name := range []string{"net.ipv4.tcp_sack", "net.ipv4.tcp_window_scaling"} {
+		out, counters := finish(name)
+		requireOutcome(t, out, SendRST, NoRequest)
+		require.Equal(t, uint64(1), counters.SyncookiesRecv)
+	}
+	out, _ := finish("net.ipv4.tcp_timestamps")
+	requireOutcome(t, out, Promote, ValidCookie)
+	require.Equal(t, Options{MSS: 1460}, out.Handshake.Peer)
+}
+
+// A socket that was shut down and listens again takes no cookie from before,
+// until it has to send one itself.
+func TestCookieFromAFormerLife(t *testing.T) {
+	l := cookieListener()
+	p := client4(1)
+	p.syn(0, l)
+	l.Close()
+	l.Listen(5)
+	requireOutcome(t, p.finish(0, l), SendRST, NoRequest)
+	client4(2).syn(0, l)
+	requireOutcome(t, p.finish(0, l), Promote, ValidCookie)
 }
 
 // A cookie belongs to its flow, its client's number and its secret.

@@ -91,6 +91,7 @@ func (l *Listener) Listen(backlog int) {
 // is answered by RST (inet_csk_listen_stop).
 func (l *Listener) Close() []Conn {
 	l.closed = true
+	l.cookieSent = never // a socket that listens again takes no cookie from before
 	queued := make([]Conn, 0, l.accept.len())
 	for c, ok := l.accept.pop(); ok; c, ok = l.accept.pop() {
 		queued = append(queued, c)

@@ -35,7 +35,9 @@ type Queue struct {
 	half    []*halfOpen
 	queued  []listenq.Conn
 	cookies []cookie
-	armed   int // counts timers, to tell which was armed last
+	// overflowed says that a cookie was sent since the socket began to listen.
+	overflowed bool
+	armed      int // counts timers, to tell which was armed last
 }
 
 type halfOpen struct {
@@ -92,6 +94,7 @@ func (q *Queue) Listen(backlog int) {
 func (q *Queue) Close() []listenq.Conn {
 	queued := q.queued
 	q.queued = nil
+	q.overflowed = false
 	q.closed = true
 	return queued
 }
@@ -250,6 +253,7 @@ func mssTable(f listenq.Flow) []uint16 {
 // sendCookie is the first part of 2.4.
 func (q *Queue) sendCookie(now time.Duration, seg *listenq.Segment, peer listenq.Options, seen listenq.Outcome, out *listenq.Outcome) {
 	q.Counters.SyncookiesSent++
+	q.overflowed = true
 	if !peer.Timestamps {
 		peer = listenq.Options{MSS: peer.MSS}
 	}
@@ -287,7 +291,7 @@ func (q *Queue) sendCookie(now time.Duration, seg *listenq.Segment, peer listenq
 // secret and the index of the segment size, so that its neighbours within the
 // table are cookies too.
 func (q *Queue) cookieACK(now time.Duration, seg *listenq.Segment, seen listenq.Outcome, out *listenq.Outcome) bool {
-	if q.sysctls.Syncookies == 0 || len(q.cookies) == 0 || now-q.cookies[len(q.cookies)-1].sent > 120*time.Second {
+	if q.sysctls.Syncookies == 0 || !q.overflowed || now-q.cookies[len(q.cookies)-1].sent > 120*time.Second {
 		return false
 	}
 	mss, offset := -1, uint32(0)
@@ -306,7 +310,7 @@ func (q *Queue) cookieACK(now time.Duration, seg *listenq.Segment, seen listenq.
 	}
 	q.Counters.SyncookiesRecv++
 	peer := listenq.Options{MSS: mssTable(seg.Flow)[mss]}
-	if seg.Options.Timestamps {
+	if seg.Options.Timestamps && q.sysctls.Timestamps {
 		low := seg.Options.TSEcr % 64
 		if seg.Options.TSEcr != 0 {
 			low = (seg.Options.TSEcr - offset) % 64
@@ -319,7 +323,7 @@ func (q *Queue) cookieACK(now time.Duration, seg *listenq.Segment, seen listenq.
 			peer.WindowScale = uint8(min(low%16, 14))
 		}
 		allowed := q.sysctls
-		if !allowed.Timestamps || peer.SACKPermitted && !allowed.SACK || peer.WindowScaling && !allowed.WindowScaling {
+		if peer.SACKPermitted && !allowed.SACK || peer.WindowScaling && !allowed.WindowScaling {
 			return false
 		}
 	}

@@ -147,7 +147,6 @@ func randomScenario(seed uint64) *Scenario {
 		g.sc.Conns.set(fmt.Sprint("c", i+1), Address{IP: netip.AddrFrom4([4]byte{10, 77, 0, byte(50 + i/2)}), Port: uint16(20001 + i)})
 		g.clients = append(g.clients, &client{name: fmt.Sprint("c", i+1)})
 	}
-	g.cookies = g.sc.Sysctls.Of["net.ipv4.tcp_syncookies"] != 0
 	g.add(Step{Op: "listen", Sock: "L", Port: 7000, Backlog: ptr(pick(0, 1, 1, 2, 3)), DeferAccept: int(pick(0, 0, 0, 0, 1, 3)), SYNCount: int(pick(0, 0, 0, 1, 2))}, 0)
 	for g.now < 600*time.Millisecond {
 		g.random()
@@ -170,9 +169,6 @@ type generator struct {
 	clients  []*client
 	accepted int
 	ears     int
-	// cookies may be sent. Sockets are not shut down then: one that listens
-	// again takes no cookie from before, and listenq does.
-	cookies bool
 }
 
 // A client is how far a random client has come.
@@ -204,7 +200,7 @@ func (g *generator) random() {
 		g.add(Step{Op: "relisten", Sock: g.ear(), Backlog: ptr(int64(g.IntN(4)))}, 0)
 	case n == 3 && g.IntN(2) == 0:
 		g.add(Step{Op: "sysctl", Key: "net.ipv4.tcp_abort_on_overflow", Value: ptr(int64(g.IntN(2)))}, 0)
-	case n == 20 && g.IntN(3) == 0 && !g.cookies:
+	case n == 20 && g.IntN(3) == 0:
 		g.add(Step{Op: "shutdown", Sock: g.ear(), How: []string{"RD", "WR", "RDWR"}[g.IntN(3)]}, 0)
 		if g.IntN(2) == 0 {
 			g.segment(g.clients[g.IntN(len(g.clients))])
@@ -331,7 +327,7 @@ func (g *generator) inject(c *client, flags string, seq, ack int64, length int, 
 	opts := &Options{}
 	if slices.Contains([]rune(flags), 'S') {
 		opts = c.opts
-	} else if c.opts.TS != nil && g.sc.Sysctls.Of["net.ipv4.tcp_timestamps"] == 1 {
+	} else if c.opts.TS != nil {
 		opts.TS = &Timestamp{Value: 1001, EchoLast: true}
 		if g.IntN(12) == 0 {
 			opts.TS.Value = 900
