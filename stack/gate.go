@@ -27,7 +27,7 @@ type gate struct {
 }
 
 func (s *Stack) newGate(g *gstack.Stack) gstack.TransportProtocol {
-	s.gate = &gate{netstackTCP: tcp.NewProtocolCUBIC(g).(netstackTCP), s: s}
+	s.gate = &gate{netstackTCP: tcp.NewProtocol(g).(netstackTCP), s: s}
 	return s.gate
 }
 

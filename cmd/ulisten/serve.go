@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -141,6 +142,8 @@ func (s *serveCmd) Run(c *console) error {
 		}
 	}
 
+	shareCores()
+
 	// From here on, an interrupt must not leave anything behind.
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -212,6 +215,17 @@ func (s *serveCmd) Run(c *console) error {
 		return nil
 	case <-link.Done():
 		return fmt.Errorf("device lost: %w", link.Err())
+	}
+}
+
+// shareCores leaves half of the cores to the programs at the other end, which run
+// on the same machine. With more, idle threads of the Go runtime look for work on
+// the cores that those need: on two cores, half of them cost a third less
+// processor time per connection than both. GOMAXPROCS in the environment goes
+// first.
+func shareCores() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/ulisten/ulisten/tests/netlab"
@@ -26,6 +28,11 @@ type process struct {
 // processPatience bounds every answer and the end of a process.
 const processPatience = 45 * time.Second
 
+// processCores is GOMAXPROCS of every process of a trial: a client and a server
+// share the machine evenly. With more, idle threads of the one look for work on
+// the core that the other needs; ulisten serve does the same.
+func processCores() int { return max(1, runtime.NumCPU()/2) }
+
 // startProcess starts this program in a role and waits until it is ready.
 func startProcess(n *netlab.Namespace, name string, a assignment) (*process, error) {
 	text, err := json.Marshal(a)
@@ -33,7 +40,7 @@ func startProcess(n *netlab.Namespace, name string, a assignment) (*process, err
 		return nil, err
 	}
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), roleEnv+"="+string(text))
+	cmd.Env = append(os.Environ(), roleEnv+"="+string(text), "GOMAXPROCS="+strconv.Itoa(processCores()))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
