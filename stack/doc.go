@@ -34,5 +34,7 @@
 //
 // # Limits
 //
-// TCP only; one link. No TCP Fast Open and no ECN.
+// TCP only; one link. No TCP Fast Open and no ECN. A listener on all addresses
+// and one on a single address can share a port, and the latter gets what is for
+// its address; Linux allows that only with SO_REUSEPORT.
 package stack
