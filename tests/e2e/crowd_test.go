@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -109,6 +111,11 @@ func TestCrowd(t *testing.T) {
 			l := lab.listen(http4, 16, &stack.ListenOptions{Overflow: tc.policy})
 			go slowly(l, 200*time.Microsecond)
 			require.NoError(t, ask(lab, http4))
+			lab.isTrue("the application waits in accept", func() bool {
+				return slices.ContainsFunc(stackGoroutines(), func(g string) bool {
+					return strings.Contains(g, "stack.(*Listener).Accept(")
+				})
+			})
 			before := len(stackGoroutines())
 
 			fates := make(map[string]int)
