@@ -1,0 +1,27 @@
+//go:build linux
+
+package socket
+
+import (
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+
+	"github.com/ulisten/ulisten/stack"
+)
+
+// A Namespace is a stack and the unix sockets beside it (network_namespaces(7)).
+type Namespace struct {
+	stack *stack.Stack
+	clock tcpip.Clock
+}
+
+// NewNamespace returns the namespace of a stack. Closing the stack ends what its
+// sockets can do; it does not close descriptors.
+func NewNamespace(s *stack.Stack) *Namespace {
+	return &Namespace{stack: s, clock: s.Clock()}
+}
+
+// socket makes a socket; typ carries no mode bits.
+func (ns *Namespace) socket(domain, typ, protocol int) (sock, error) {
+	return nil, unix.EAFNOSUPPORT
+}

@@ -1,0 +1,68 @@
+//go:build linux
+
+package socket
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// A sleeper is a waiter with a token that says that something may have changed.
+type sleeper struct {
+	entry waiter.Entry
+	token chan struct{}
+}
+
+// NotifyEvent implements waiter.EventListener.
+func (s *sleeper) NotifyEvent(waiter.EventMask) {
+	select {
+	case s.token <- struct{}{}:
+	default:
+	}
+}
+
+var sleepers = sync.Pool{New: func() any { return &sleeper{token: make(chan struct{}, 1)} }}
+
+// wait calls try until it fails with something else than EAGAIN, or does not
+// fail; between the tries it waits for one of the events. It gives up after the
+// timeout, if that is not 0, with EAGAIN, and with EBADF when the file's last
+// descriptor is closed.
+func (f *file) wait(clock tcpip.Clock, events waiter.EventMask, timeout time.Duration, try func() error) error {
+	err := try()
+	if err != unix.EAGAIN {
+		return err
+	}
+	s := sleepers.Get().(*sleeper)
+	defer sleepers.Put(s)
+	select {
+	case <-s.token: // from its last use
+	default:
+	}
+	s.entry.Init(s, events|waiter.EventErr|waiter.EventHUp)
+	f.EventRegister(&s.entry)
+	defer f.EventUnregister(&s.entry)
+
+	var expired chan struct{}
+	if timeout > 0 {
+		expired = make(chan struct{})
+		timer := clock.AfterFunc(timeout, func() { close(expired) })
+		defer timer.Stop()
+	}
+	for {
+		// Again after registering: the event may have come in between.
+		if err := try(); err != unix.EAGAIN {
+			return err
+		}
+		select {
+		case <-s.token:
+		case <-expired:
+			return unix.EAGAIN
+		case <-f.closed:
+			return unix.EBADF
+		}
+	}
+}
