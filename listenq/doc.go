@@ -33,6 +33,9 @@
 // would ignore is answered by RST instead. TCP Fast Open, SO_REUSEPORT migration
 // and ECN are not part of it.
 //
+// A Local is the accept queue alone, for a transport that cannot retransmit, as
+// AF_UNIX: its full queue makes connect wait or refuses it.
+//
 // # Bounds
 //
 // The SYN queue holds at most backlog+1 requests, and one more for each SYN that

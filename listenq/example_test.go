@@ -95,3 +95,24 @@ func ExampleListener_SetOverflow() {
 	// drop
 	// RST
 }
+
+// A transport that cannot retransmit has nobody to try again for it: a full
+// queue makes connect wait, as on Linux, or refuses, as on the BSDs.
+func ExampleLocal() {
+	l := listenq.NewLocal(listenq.LocalConfig{Backlog: 1, Somaxconn: 4096})
+	for range 3 {
+		fmt.Println(l.Connect())
+	}
+	l.SetOverflow(listenq.RefuseWhenFull)
+	fmt.Println(l.Connect())
+	id, _ := l.Accept()
+	fmt.Println("accepted", id)
+	fmt.Println(l.Connect())
+	// Output:
+	// promote synq=0 acceptq=1  local connect
+	// promote synq=0 acceptq=2  local connect
+	// wait    synq=0 acceptq=2  accept queue full
+	// refuse  synq=0 acceptq=2  accept queue full
+	// accepted 1
+	// promote synq=0 acceptq=2  local connect
+}

@@ -15,11 +15,13 @@ const (
 	SendRST                   // send a RST with Seq and, if RSTACK is set, Ack
 	Promote                   // the handshake is complete: Conn is queued for accept, the segment belongs to it
 	Expire                    // a request has left the SYN queue; send nothing
+	Wait                      // local transport: connect(2) waits for room, or fails with EAGAIN
+	Refuse                    // local transport: connect(2) fails with ECONNREFUSED
 )
 
 // String returns the verdict as traces print it.
 func (v Verdict) String() string {
-	return nameOf([]string{"drop", "SYN-ACK", "cookie", "ACK", "RST", "promote", "expire"}, int(v))
+	return nameOf([]string{"drop", "SYN-ACK", "cookie", "ACK", "RST", "promote", "expire", "wait", "refuse"}, int(v))
 }
 
 // A Reason names the rule that produced an outcome.
@@ -51,6 +53,7 @@ const (
 	RetriesExhausted                 // tcp_synack_retries or TCP_SYNCNT reached (syn_ack_recalc)
 	OldRequestShed                   // SYN queue more than half full: old requests get fewer retries (reqsk_timer_handler)
 	DeferAcceptWait                  // TCP_DEFER_ACCEPT: an ACK came, so the timer passes in silence (syn_ack_recalc)
+	LocalConnect                     // local transport: room in the accept queue (unix_stream_connect)
 )
 
 // String returns the rule in words.
@@ -80,6 +83,7 @@ func (r Reason) String() string {
 		"retries exhausted",
 		"old request shed",
 		"defer accept waits",
+		"local connect",
 	}, int(r))
 }
 

@@ -24,7 +24,7 @@ func TestEveryConstantHasAName(t *testing.T) {
 		name := decl.Specs[0].(*ast.ValueSpec).Type.(*ast.Ident).Name
 		count[name] += len(decl.Specs)
 	}
-	require.Equal(t, map[string]int{"Verdict": int(Expire) + 1, "Reason": int(DeferAcceptWait) + 1}, count)
+	require.Equal(t, map[string]int{"Verdict": int(Refuse) + 1, "Reason": int(LocalConnect) + 1}, count)
 
 	seen := map[string]bool{}
 	check := func(s fmt.Stringer) {
@@ -34,14 +34,14 @@ func TestEveryConstantHasAName(t *testing.T) {
 		require.False(t, seen[name], name)
 		seen[name] = true
 	}
-	for v := range Expire + 1 {
+	for v := range Refuse + 1 {
 		check(v)
 	}
 	clear(seen)
-	for r := range DeferAcceptWait + 1 {
+	for r := range LocalConnect + 1 {
 		check(r)
 	}
-	require.Equal(t, "unknown(7)", (Expire + 1).String())
+	require.Equal(t, "unknown(9)", (Refuse + 1).String())
 	require.Equal(t, "unknown(255)", Reason(255).String())
 }
 
