@@ -5,6 +5,9 @@ package listenq
 type Conn struct {
 	ID   ConnID
 	Flow Flow
+	// Aborted says that accept(2) reports ECONNABORTED in place of this
+	// connection: its peer has reset it, and the platform's accept says so.
+	Aborted bool
 }
 
 // An acceptQueue is a ring of connections, first in, first out.

@@ -34,7 +34,7 @@ func benchListener(backlog, cookies int) *Listener {
 	s.Somaxconn = 1 << 30
 	s.Syncookies = cookies
 	s.MaxSYNBacklog = 1 << 30
-	return New(Config{Backlog: backlog, Window: 65535, Sysctls: &s})
+	return MustNew(Config{Backlog: backlog, Window: 65535, Sysctls: &s})
 }
 
 // benchClients returns the SYNs of n clients and the final ACKs that a listener

@@ -149,8 +149,8 @@ func TestCookieFromAFormerLife(t *testing.T) {
 	l := cookieListener()
 	p := client4(1)
 	p.syn(0, l)
-	l.Close()
-	l.Listen(5)
+	closeQuietly(t, l, 0)
+	require.NoError(t, l.Listen(5))
 	requireOutcome(t, p.finish(0, l), SendRST, NoRequest)
 	client4(2).syn(0, l)
 	requireOutcome(t, p.finish(0, l), Promote, ValidCookie)
@@ -176,7 +176,7 @@ func TestCookieForged(t *testing.T) {
 			require.Equal(t, uint64(1), l.Counters().SyncookiesFailed, name)
 		}
 	}
-	l, other := cookieListener(), New(Config{Backlog: 8, Secret: Secret{63: 1}})
+	l, other := cookieListener(), MustNew(Config{Backlog: 8, Secret: Secret{63: 1}})
 	p := client4(1)
 	p.syn(0, l)
 	mine := p.out.Seq

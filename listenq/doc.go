@@ -7,7 +7,7 @@
 // sends nothing, reads no clock, starts no goroutine and draws no random number;
 // the caller hands in segments and the time, and carries out the outcomes:
 //
-//	l := listenq.New(listenq.Config{Backlog: 2, Window: 64240, Secret: secret})
+//	l, err := listenq.New(listenq.Config{Backlog: 2, Window: 64240, Secret: secret})
 //	out := l.Segment(now, &seg) // out.Verdict: send a SYN-ACK, a RST, nothing ...
 //	conn, ok := l.Accept()      // first in, first out
 //	if at, ok := l.NextTimeout(); ok { /* arm one timer */ }

@@ -26,7 +26,7 @@ func ackFrom(out listenq.Outcome) *listenq.Segment {
 // then b's final ACK is ignored, although its connect(2) has succeeded, and so is
 // d's SYN. After accept(2), the repeated SYN-ACK brings b in.
 func Example() {
-	l := listenq.New(listenq.Config{Backlog: 0, Window: 64240})
+	l := listenq.MustNew(listenq.Config{Backlog: 0, Window: 64240})
 	at := func(now time.Duration, who string, out listenq.Outcome) listenq.Outcome {
 		fmt.Printf("%2.0fs  %-8s %v\n", now.Seconds(), who, out)
 		return out
@@ -59,7 +59,7 @@ func Example() {
 // A request that nobody completes is answered again after 1, 3, 7, 15 and 31 s
 // and forgotten after 63 s.
 func ExampleListener_Advance() {
-	l := listenq.New(listenq.Config{Backlog: 128, Window: 64240})
+	l := listenq.MustNew(listenq.Config{Backlog: 128, Window: 64240})
 	l.Segment(0, synFrom("198.51.100.1:1111"))
 	for at, ok := l.NextTimeout(); ok; at, ok = l.NextTimeout() {
 		l.Advance(at, func(o listenq.Outcome) { fmt.Printf("%2.0fs  %v\n", at.Seconds(), o) })
@@ -73,9 +73,14 @@ func ExampleListener_Advance() {
 	// 63s  expire  synq=0 acceptq=0  retries exhausted
 }
 
-func ExampleLimit() {
+func ExampleProfile_Limit() {
+	linux, err := listenq.ProfileNamed("linux-6")
+	if err != nil {
+		panic(err)
+	}
 	for _, backlog := range []int{0, 128, 10_000, -1} {
-		fmt.Printf("listen(%d) holds %d connections\n", backlog, listenq.Limit(backlog, 4096)+1)
+		limit, _ := linux.Limit(backlog, -1)
+		fmt.Printf("listen(%d) holds %d connections\n", backlog, linux.AcceptQueue.AtACK.Of(limit))
 	}
 	// Output:
 	// listen(0) holds 1 connections
@@ -86,7 +91,7 @@ func ExampleLimit() {
 
 // A policy can change while the listener runs.
 func ExampleListener_SetOverflow() {
-	l := listenq.New(listenq.Config{Backlog: 0, Window: 64240})
+	l := listenq.MustNew(listenq.Config{Backlog: 0, Window: 64240})
 	l.Segment(0, ackFrom(l.Segment(0, synFrom("198.51.100.1:1111"))))
 	fmt.Println(l.Segment(0, synFrom("198.51.100.2:2222")).Verdict)
 	l.SetOverflow(listenq.Overflow{ResetSYN: true})

@@ -70,7 +70,7 @@ type player struct {
 }
 
 func newPlayer(t *testing.T) *player {
-	l := listenq.New(listenq.Config{Backlog: 3, Window: 64240})
+	l := listenq.MustNew(listenq.Config{Backlog: 3, Window: 64240})
 	return &player{t: t, l: l, audit: model.NewAudit(l)}
 }
 
@@ -96,9 +96,11 @@ func (g *player) play(e []byte) {
 	case 0x12:
 		g.l.Accept()
 	case 0x13:
-		g.l.Close()
+		g.l.Close(g.now, func(o listenq.Outcome) { g.t.Fatal(o) })
 	case 0x14:
-		g.l.Listen(small % maxSYNQueue)
+		if err := g.l.Listen(small % maxSYNQueue); err != nil {
+			g.t.Fatal(err)
+		}
 	case 0x15:
 		s := listenq.DefaultSysctls()
 		s.Somaxconn = small

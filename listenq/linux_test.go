@@ -162,7 +162,7 @@ func (r *oracleReplay) step(step oracleStep, start, end time.Duration) {
 	switch step.Op {
 	case "listen":
 		if r.l == nil || r.closed {
-			r.former, r.l = r.l, New(Config{
+			r.former, r.l = r.l, MustNew(Config{
 				Backlog:     step.Backlog,
 				Window:      64240,
 				Sysctls:     &r.sysctls,
@@ -173,7 +173,7 @@ func (r *oracleReplay) step(step oracleStep, start, end time.Duration) {
 		}
 	case "relisten":
 		if step.Result["ok"] == true {
-			r.l.Listen(step.Backlog)
+			require.NoError(r, r.l.Listen(step.Backlog))
 			r.closed = false
 		}
 	case "accept":
@@ -187,7 +187,7 @@ func (r *oracleReplay) step(step oracleStep, start, end time.Duration) {
 		r.l.SetSysctls(r.sysctls)
 	case "close", "shutdown":
 		if step.Sock == "L" && step.How != "WR" {
-			r.l.Close()
+			closeQuietly(r.T, r.l, start)
 			r.closed = true
 		}
 	case "inject":

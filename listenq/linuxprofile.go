@@ -34,18 +34,85 @@ func rto(timeouts uint8) time.Duration {
 	return min(initialRTO<<rtoLevel(timeouts), maxRTO)
 }
 
-// Limit returns what listen(2) makes of a backlog: Linux compares it as an
-// unsigned number with somaxconn, so that negative and too large values both
-// become somaxconn; 0 stays 0 (__sys_listen_socket).
-//
-// A queue is full when it is longer than the limit, hence limit+1 connections
-// complete, and limit+1 requests are kept (sk_acceptq_is_full,
+// linux6 is Linux 6.18, whose rules were all measured.
+func linux6() *Profile {
+	return &Profile{
+		Name:  "linux-6",
+		Title: "Linux 6.18",
+		Backlog: BacklogRules{
+			Negative: TakeMaximum,
+			Zero:     TakeZero,
+			Maximum:  4096,
+			Setting:  "net.core.somaxconn",
+		},
+		AcceptQueue: AcceptQueueRules{
+			Counts:         CountQueued,
+			AtSYN:          Formula{Times: 1, Plus: 1},
+			AtACK:          Formula{Times: 1, Plus: 1},
+			FullSYN:        SYNDropped,
+			FullACK:        ACKIgnored,
+			FullACKSetting: "net.ipv4.tcp_abort_on_overflow",
+		},
+		SYNQueue: SYNQueueRules{
+			Capacity:    Formula{Times: 1, Plus: 1},
+			Full:        SYNGetsCookie,
+			LastQuarter: true,
+			Shed:        ShedAboveHalf,
+		},
+		SYNACK: SYNACKRules{
+			Waits: []time.Duration{
+				1 * time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second,
+				16 * time.Second, 32 * time.Second, 64 * time.Second, 120 * time.Second,
+			},
+			Retries: 5,
+			Setting: "net.ipv4.tcp_synack_retries",
+		},
+		HalfOpen: HalfOpenRules{
+			DuplicateSYN:   AnswerSYNACK,
+			DuplicateTimer: TimerRestarts,
+			SYNBelow:       AnswerACK,
+			SYNInside:      AnswerRSTClose,
+			SYNBeyond:      AnswerACK,
+			RSTRemoves:     RSTAtNext,
+			RSTInWindow:    AnswerACK,
+			BadACK:         AnswerRST,
+			OutOfWindow:    AnswerACK,
+			RateLimit:      500 * time.Millisecond,
+			Setting:        "net.ipv4.tcp_invalid_ratelimit",
+		},
+		Cookies: CookieRules{
+			Use:      CookiesWhenFull,
+			Setting:  "net.ipv4.tcp_syncookies",
+			Options:  CookieKeepsStamped,
+			Period:   60 * time.Second,
+			Remember: 120 * time.Second,
+			FullACK:  ACKIgnored,
+		},
+		Socket: SocketRules{
+			QueuedReset:   ResetKept,
+			ListenAgain:   AgainNewLimit,
+			CloseHalfOpen: CloseLeaves,
+			DeferAccept:   DeferTimeouts,
+		},
+		Tools: Tools{
+			Queues:    "ss -ltn: Recv-Q queued, Send-Q limit",
+			Overflows: "ListenOverflows",
+			Drops:     "ListenDrops",
+			Cookies:   "SyncookiesSent",
+		},
+	}
+}
+
+// Limit returns what listen(2) of Linux makes of a backlog; see Profile.Limit for
+// other platforms. A queue is full when it is longer than the limit, hence limit+1
+// connections complete, and limit+1 requests are kept (sk_acceptq_is_full,
 // inet_csk_reqsk_queue_is_full).
 func Limit(backlog, somaxconn int) int {
-	if backlog < 0 || backlog > somaxconn {
-		return somaxconn
+	limit, err := defaultProfile.Limit(backlog, max(somaxconn, 0))
+	if err != nil {
+		panic(err) // Linux refuses no backlog
 	}
-	return backlog
+	return limit
 }
 
 // deferTimeouts turns the seconds of TCP_DEFER_ACCEPT into a number of SYN-ACK

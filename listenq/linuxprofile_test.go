@@ -21,7 +21,9 @@ func TestLimit(t *testing.T) {
 		{5, 0, 0},
 		{-5, 0, 0},
 	} {
-		require.Equal(t, c.want, Limit(c.backlog, c.somaxconn), c)
+		got, err := linux6().Limit(c.backlog, c.somaxconn)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got, c)
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 
 // Config describes a listening socket.
 type Config struct {
-	// Backlog is the number handed to listen(2), in connections; any value is
-	// valid, see Limit.
+	// Profile is the platform whose rules hold; nil stands for linux-6.
+	Profile *Profile
+	// Backlog is the number handed to listen(2), in connections; see
+	// Profile.Limit.
 	Backlog int
 	// Window is the receive window that SYN-ACKs offer, in bytes. It bounds
 	// which segments are taken for a request; the protocol allows at most 65535
@@ -17,9 +19,12 @@ type Config struct {
 	// Secret keys the initial sequence numbers, the timestamp offsets and the
 	// cookies. Draw it from a good source; equal secrets give equal numbers.
 	Secret Secret
-	// Sysctls are the settings to start with; nil stands for DefaultSysctls.
+	// Sysctls are the settings to start with; nil stands for the profile's own.
+	// A setting moves the rule of its kind on every platform that has a setting
+	// for it, net.core.somaxconn the maximum of FreeBSD's kern.ipc.soacceptqueue
+	// too; elsewhere it does nothing.
 	Sysctls *Sysctls
-	// Overflow is what a full queue answers.
+	// Overflow is what a full queue answers in place of the profile's rule.
 	Overflow Overflow
 	// DeferAccept is TCP_DEFER_ACCEPT, rounded up to whole timeouts of the
 	// SYN-ACK schedule, at most 255 of them; 0 and less are off.
@@ -41,6 +46,7 @@ type Secret [64]byte
 // methods only look.
 type Listener struct {
 	cfg        Config
+	profile    *Profile
 	sysctls    Sysctls
 	overflow   Overflow
 	limit      int
@@ -56,17 +62,25 @@ type Listener struct {
 	cookieSent time.Duration // when a cookie was sent last, or never
 }
 
-// New returns a listener as it is after listen(2).
-func New(cfg Config) *Listener {
-	sysctls := DefaultSysctls()
-	if cfg.Sysctls != nil {
-		sysctls = *cfg.Sysctls
+// New returns a listener as it is after listen(2). The error says what
+// contradicts itself in the profile, or wraps ErrBacklog.
+func New(cfg Config) (*Listener, error) {
+	profile := cfg.Profile
+	if profile == nil {
+		profile = defaultProfile
 	}
-	return &Listener{
+	if err := profile.Validate(); err != nil {
+		return nil, err
+	}
+	sysctls := profile.Sysctls()
+	if cfg.Sysctls != nil {
+		sysctls = profile.governed(*cfg.Sysctls)
+	}
+	l := &Listener{
+		profile:    profile,
 		cfg:        cfg,
 		sysctls:    sysctls,
 		overflow:   cfg.Overflow,
-		limit:      Limit(cfg.Backlog, sysctls.Somaxconn),
 		syn:        newSYNQueue(),
 		deferTimes: deferTimeouts(cfg.DeferAccept),
 		issKey:     newSipKey(cfg.Secret[0:]),
@@ -74,22 +88,44 @@ func New(cfg Config) *Listener {
 		cookieKeys: [2]sipKey{newSipKey(cfg.Secret[32:]), newSipKey(cfg.Secret[48:])},
 		cookieSent: never,
 	}
+	if err := l.Listen(cfg.Backlog); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// MustNew is New for a configuration that cannot be wrong; it panics otherwise.
+func MustNew(cfg Config) *Listener {
+	l, err := New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	return l
 }
 
 // Listen is listen(2) on the listening socket: only the limit changes, nothing
 // that is queued is thrown out, and a socket that was shut down listens again
 // with the requests it still has (inet_csk_listen_start).
-func (l *Listener) Listen(backlog int) {
+//
+// The error wraps ErrBacklog and changes nothing.
+func (l *Listener) Listen(backlog int) error {
+	limit, err := l.profile.Limit(backlog, l.sysctls.Somaxconn)
+	if err != nil {
+		return err
+	}
 	l.cfg.Backlog = backlog
-	l.limit = Limit(backlog, l.sysctls.Somaxconn)
+	l.limit = limit
 	l.closed = false
+	return nil
 }
 
 // Close is close(2), and shutdown(2) for reading: it empties the accept queue
 // and returns what was in it, first in first, for the caller to reset. Requests
 // stay, unanswered, until their timer fires or a segment arrives for them, which
-// is answered by RST (inet_csk_listen_stop).
-func (l *Listener) Close() []Conn {
+// is answered by RST (inet_csk_listen_stop). Where the platform does something
+// with requests at once, carryOut gets the outcomes, in the order of Requests; it
+// must not call the Listener.
+func (l *Listener) Close(now time.Duration, carryOut func(Outcome)) []Conn {
 	l.closed = true
 	l.cookieSent = never // a socket that listens again takes no cookie from before
 	queued := make([]Conn, 0, l.accept.len())
@@ -99,8 +135,12 @@ func (l *Listener) Close() []Conn {
 	return queued
 }
 
+// Aborted says that the peer of a connection in the accept queue has reset it.
+func (l *Listener) Aborted(id ConnID) {}
+
 // Accept takes the connection that was promoted first out of the accept queue;
-// it returns false if there is none.
+// it returns false if there is none. One that is Aborted is consumed all the
+// same, and accept(2) fails with ECONNABORTED.
 func (l *Listener) Accept() (Conn, bool) { return l.accept.pop() }
 
 // SetOverflow changes what a full queue answers from now on.
@@ -111,7 +151,10 @@ func (l *Listener) Overflow() Overflow { return l.overflow }
 
 // SetSysctls changes the settings from now on. As in the kernel, a new somaxconn
 // counts only when Listen is called again.
-func (l *Listener) SetSysctls(s Sysctls) { l.sysctls = s }
+func (l *Listener) SetSysctls(s Sysctls) { l.sysctls = l.profile.governed(s) }
+
+// Profile returns the platform whose rules hold; it must not be changed.
+func (l *Listener) Profile() *Profile { return l.profile }
 
 // Backlog returns the number that listen was called with last.
 func (l *Listener) Backlog() int { return l.cfg.Backlog }
@@ -119,6 +162,14 @@ func (l *Listener) Backlog() int { return l.cfg.Backlog }
 // Limit returns what became of the backlog; both queues are full when they are
 // longer than it.
 func (l *Listener) Limit() int { return l.limit }
+
+// AcceptCapacity returns how many connections complete one after the other while
+// nobody calls accept; -1 stands for unlimited.
+func (l *Listener) AcceptCapacity() int { return l.limit + 1 }
+
+// SYNCapacity returns how many requests fit into the SYN queue; -1 stands for
+// unlimited.
+func (l *Listener) SYNCapacity() int { return l.limit + 1 }
 
 // SYNQueueLen returns the number of requests.
 func (l *Listener) SYNQueueLen() int { return l.syn.len() }

@@ -108,6 +108,9 @@ type Outcome struct {
 	RSTACK   bool
 	// Removed says that a request left the SYN queue without a connection.
 	Removed bool
+	// Evicted is the flow of another request that was forgotten without a word
+	// to make room for this one; the zero Flow says that none was.
+	Evicted Flow
 	// Timeouts is how often the request's SYN-ACK timer has fired so far, without
 	// the one that ended it; valid for SendSYNACK and for every timer.
 	Timeouts int

@@ -59,7 +59,13 @@ func listenWith(backlog int, change func(*Config, *Sysctls)) *Listener {
 	if change != nil {
 		change(&cfg, &s)
 	}
-	return New(cfg)
+	return MustNew(cfg)
+}
+
+// closeQuietly closes a listener whose platform says nothing to half-open
+// clients.
+func closeQuietly(t *testing.T, l *Listener, now time.Duration) []Conn {
+	return l.Close(now, func(o Outcome) { t.Errorf("close: %v", o) })
 }
 
 // fill completes connections until the accept queue is full, and leaves two

@@ -83,7 +83,7 @@ func TestSetSysctls(t *testing.T) {
 	s.InvalidRatelimit = time.Hour
 	l.SetSysctls(s)
 	require.Equal(t, 100, l.Limit())
-	l.Listen(100)
+	require.NoError(t, l.Listen(100))
 	require.Equal(t, 10, l.Limit())
 	require.Equal(t, 100, l.Backlog())
 }

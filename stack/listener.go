@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -24,6 +25,9 @@ const netstackBacklog = 1 << 30
 // ListenOptions are what a socket can set before listen(2). The zero value is a
 // socket as Linux makes it.
 type ListenOptions struct {
+	// Profile is the platform whose rules hold; nil stands for the stack's. It
+	// must not be changed.
+	Profile *listenq.Profile
 	// Overflow is what a full queue answers; SetOverflow changes it later.
 	Overflow listenq.Overflow
 	// DeferAccept is TCP_DEFER_ACCEPT; 0 is off.
@@ -77,11 +81,11 @@ var _ net.Listener = (*Listener)(nil)
 // Listen is socket, bind and listen in one. network is "tcp", "tcp4" or "tcp6";
 // an address without a host stands for all addresses, with "tcp" for those of
 // both IP versions; port 0 picks a free one. backlog is the number handed to
-// listen(2) (see listenq.Limit), a C int: negative values are allowed. opts may
+// listen(2) (see listenq.Profile.Limit), a C int: negative values are allowed. opts may
 // be nil.
 //
 // Errors carry EADDRINUSE, EADDRNOTAVAIL for an address that is not the stack's,
-// and EINVAL for an option out of range.
+// and EINVAL for an option out of range or a backlog that the profile refuses.
 func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions) (*Listener, error) {
 	if opts == nil {
 		opts = &ListenOptions{}
@@ -138,10 +142,15 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 	}
 	l.local = netip.AddrPortFrom(local.Addr(), bound.Port)
 
+	profile := opts.Profile
+	if profile == nil {
+		profile = s.profile
+	}
 	s.mu.RLock()
-	sysctls := s.sysctls
+	sysctls := s.settings.of(profile)
 	s.mu.RUnlock()
-	l.q = listenq.New(listenq.Config{
+	l.q, err = listenq.New(listenq.Config{
+		Profile:     profile,
 		Backlog:     backlog,
 		Window:      uint32(s.offer.window(s.offer.mss4)),
 		Secret:      s.secret,
@@ -150,6 +159,10 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 		DeferAccept: opts.DeferAccept,
 		SYNCount:    opts.SYNCount,
 	})
+	if err != nil {
+		l.ep.Close()
+		return nil, l.listenError(err)
+	}
 	l.entry.Init(l, waiter.ReadableEvents)
 	l.wq.EventRegister(&l.entry)
 	if !s.add(l) {
@@ -236,16 +249,19 @@ func (l *Listener) expire() {
 		return
 	}
 	now := l.s.now()
-	l.q.Advance(now, func(out listenq.Outcome) {
-		local, remote := out.Flow.Local(), out.Flow.Remote()
-		l.carryOut(now, nil, &out, arrival{id: gstack.TransportEndpointID{
-			LocalAddress:  toAddress(local.Addr()),
-			LocalPort:     local.Port(),
-			RemoteAddress: toAddress(remote.Addr()),
-			RemotePort:    remote.Port(),
-		}})
-	})
+	l.q.Advance(now, func(out listenq.Outcome) { l.carryOut(now, nil, &out, arrivalOf(out.Flow)) })
 	l.rearm(now)
+}
+
+// arrivalOf stands for a segment of a flow where none has arrived.
+func arrivalOf(f listenq.Flow) arrival {
+	local, remote := f.Local(), f.Remote()
+	return arrival{id: gstack.TransportEndpointID{
+		LocalAddress:  toAddress(local.Addr()),
+		LocalPort:     local.Port(),
+		RemoteAddress: toAddress(remote.Addr()),
+		RemotePort:    remote.Port(),
+	}}
 }
 
 func (l *Listener) carryOut(now time.Duration, seg *listenq.Segment, out *listenq.Outcome, a arrival) {
@@ -461,7 +477,9 @@ func (l *Listener) Listen(backlog int) error {
 	if l.closed {
 		return l.opError("listen", net.ErrClosed)
 	}
-	l.q.Listen(backlog)
+	if err := l.q.Listen(backlog); err != nil {
+		return l.listenError(err)
+	}
 	l.shut.Store(false)
 	return nil
 }
@@ -486,8 +504,10 @@ type ListenerStats struct {
 	// AcceptQueue and SYNQueue are depths; ss shows AcceptQueue as Recv-Q and
 	// Limit as Send-Q. Each queue is full at Limit+1.
 	AcceptQueue, SYNQueue int
-	Overflow              listenq.Overflow
-	Counters              listenq.Counters
+	// Profile is the name of the platform whose rules hold.
+	Profile  string
+	Overflow listenq.Overflow
+	Counters listenq.Counters
 }
 
 // Stats returns the listener's state.
@@ -499,6 +519,7 @@ func (l *Listener) Stats() ListenerStats {
 		Limit:       l.q.Limit(),
 		AcceptQueue: l.q.AcceptQueueLen(),
 		SYNQueue:    l.q.SYNQueueLen(),
+		Profile:     l.q.Profile().Name,
 		Overflow:    l.q.Overflow(),
 		Counters:    l.q.Counters(),
 	}
@@ -517,7 +538,7 @@ func (l *Listener) Close() error {
 		return l.opError("close", net.ErrClosed)
 	}
 	l.closed = true
-	queued := l.q.Close()
+	queued := l.closeQueue()
 	l.mu.Unlock()
 	close(l.done)
 	l.deadline.set(l.s.clock, time.Time{})
@@ -528,6 +549,13 @@ func (l *Listener) Close() error {
 	l.s.remove(l)
 	l.s.lingering.add(l)
 	return nil
+}
+
+// closeQueue empties the listen queue and returns what waited for Accept. The
+// lock is held.
+func (l *Listener) closeQueue() []listenq.Conn {
+	now := l.s.now()
+	return l.q.Close(now, func(out listenq.Outcome) { l.carryOut(now, nil, &out, arrivalOf(out.Flow)) })
 }
 
 // stopTimer makes sure that the timer does not fire any more. The lock is held.
@@ -574,4 +602,12 @@ func (l *Listener) await(id listenq.ConnID, giveUp <-chan struct{}) net.Conn {
 
 func (l *Listener) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: l.network, Addr: l.Addr(), Err: err}
+}
+
+// listenError is what listen(2) reports for an error of listenq.
+func (l *Listener) listenError(err error) error {
+	if errors.Is(err, listenq.ErrBacklog) {
+		err = os.NewSyscallError("listen", syscall.EINVAL)
+	}
+	return l.opError("listen", err)
 }

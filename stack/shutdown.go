@@ -18,7 +18,7 @@ func (l *Listener) Shutdown() error {
 		return l.opError("close", net.ErrClosed)
 	}
 	l.shut.Store(true)
-	queued := l.q.Close()
+	queued := l.closeQueue()
 	l.mu.Unlock()
 
 	l.resetQueued(queued)

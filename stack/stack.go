@@ -32,8 +32,11 @@ type Config struct {
 	// Addresses are the stack's own, each with the prefix of its network. All
 	// traffic leaves through Link.
 	Addresses []netip.Prefix
-	// Sysctls are the settings of all listeners; nil stands for
-	// listenq.DefaultSysctls.
+	// Profile is the platform whose rules the listeners follow that have none of
+	// their own; nil stands for linux-6. It must not be changed.
+	Profile *listenq.Profile
+	// Sysctls are the settings of all listeners; nil stands for those of each
+	// listener's profile.
 	Sysctls *listenq.Sysctls
 	// Observe, if not nil, is told every decision of every listener, in order.
 	// It runs on the segment path under the listener's lock: it must be quick
@@ -76,6 +79,7 @@ type Stack struct {
 
 	observe func(Event)
 	random  io.Reader
+	profile *listenq.Profile
 	// secret keys the hashes of all listeners, as in the kernel: a cookie
 	// outlives the listener that has sent it.
 	secret listenq.Secret
@@ -85,7 +89,7 @@ type Stack struct {
 
 	mu        sync.RWMutex
 	closed    bool
-	sysctls   listenq.Sysctls
+	settings  settings
 	listeners map[*tcp.Endpoint]*Listener
 	past      listenq.Counters // of listeners that were closed
 	dropped   Drops
@@ -115,7 +119,8 @@ func New(cfg Config) (*Stack, error) {
 		logger:    cfg.Logger,
 		observe:   cfg.Observe,
 		random:    cfg.Random,
-		sysctls:   listenq.DefaultSysctls(),
+		profile:   cfg.Profile,
+		settings:  newSettings(cfg.Sysctls),
 		listeners: make(map[*tcp.Endpoint]*Listener),
 	}
 	if s.clock == nil {
@@ -131,8 +136,12 @@ func New(cfg Config) (*Stack, error) {
 		cfg.Link.Close()
 		return nil, fmt.Errorf("stack: read random bytes: %w", err)
 	}
-	if cfg.Sysctls != nil {
-		s.sysctls = *cfg.Sysctls
+	if s.profile == nil {
+		s.profile = listenq.Profiles()[0]
+	}
+	if err := s.profile.Validate(); err != nil {
+		cfg.Link.Close()
+		return nil, fmt.Errorf("stack: %w", err)
 	}
 	s.grafts.init(s)
 	s.later.init(s.clock)
@@ -230,7 +239,7 @@ func (s *Stack) add(l *Listener) bool {
 	if s.closed {
 		return false
 	}
-	l.q.SetSysctls(s.sysctls) // one may have changed since the listener read them
+	l.q.SetSysctls(s.settings.of(l.q.Profile())) // one may have changed since the listener read them
 	s.listeners[l.ep] = l
 	return true
 }
@@ -275,20 +284,23 @@ func (s *Stack) drop(count func(*Drops)) {
 func (s *Stack) Sysctl(name string) (string, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.sysctls.Get(name)
+	sysctls := s.settings.of(s.profile)
+	return sysctls.Get(name)
 }
 
 // SetSysctl changes a setting for this stack's listeners, present and future. As
 // in the kernel, a new net.core.somaxconn counts from the next listen on.
 func (s *Stack) SetSysctl(name, value string) error {
 	s.mu.Lock()
-	err := s.sysctls.Set(name, value)
-	sysctls := s.sysctls
+	err := s.settings.set(name, value)
 	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	for _, l := range s.Listeners() {
+		s.mu.RLock()
+		sysctls := s.settings.of(l.q.Profile())
+		s.mu.RUnlock()
 		l.setSysctls(sysctls)
 	}
 	return nil

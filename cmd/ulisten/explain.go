@@ -201,7 +201,7 @@ func (e *explainCmd) try(limit int, state explainState, p explainPacket) explain
 	sysctls := listenq.DefaultSysctls()
 	sysctls.Somaxconn = limit + 1
 	sysctls.Syncookies = min(e.Syncookies, 1) // with 2 there would be no requests
-	d := &driver{now: time.Hour, l: listenq.New(listenq.Config{
+	d := &driver{now: time.Hour, l: listenq.MustNew(listenq.Config{
 		Backlog: limit + 1, Window: 65535, Sysctls: &sysctls, Overflow: e.Policy,
 	})}
 
@@ -231,7 +231,9 @@ func (e *explainCmd) try(limit int, state explainState, p explainPacket) explain
 	if state.synFull {
 		d.fillSYNQueue(limit + 1)
 	}
-	d.l.Listen(limit)
+	if err := d.l.Listen(limit); err != nil {
+		panic(err) // it was taken before
+	}
 	sysctls.Syncookies = e.Syncookies
 	d.l.SetSysctls(sysctls)
 

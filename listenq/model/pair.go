@@ -19,7 +19,7 @@ type Pair struct {
 
 // NewPair returns a listener made with cfg and its model.
 func NewPair(cfg listenq.Config) *Pair {
-	l := listenq.New(cfg)
+	l := listenq.MustNew(cfg)
 	return &Pair{Listener: l, Model: New(cfg), Audit: NewAudit(l)}
 }
 
@@ -68,16 +68,20 @@ func (p *Pair) Accept() error {
 }
 
 // Close closes both.
-func (p *Pair) Close() error {
-	if got, want := p.Listener.Close(), p.Model.Close(); !slices.Equal(got, want) {
-		return fmt.Errorf("close: got %v, want %v", got, want)
+func (p *Pair) Close(now time.Duration) error {
+	var told []listenq.Outcome
+	got := p.Listener.Close(now, func(o listenq.Outcome) { told = append(told, o) })
+	if want := p.Model.Close(); !slices.Equal(got, want) || len(told) > 0 {
+		return fmt.Errorf("close: got %v and %v, want %v and nothing", got, told, want)
 	}
 	return p.compare()
 }
 
 // Listen calls listen again on both.
 func (p *Pair) Listen(backlog int) error {
-	p.Listener.Listen(backlog)
+	if err := p.Listener.Listen(backlog); err != nil {
+		return err
+	}
 	p.Model.Listen(backlog)
 	return p.compare()
 }

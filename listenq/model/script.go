@@ -123,7 +123,7 @@ func (s *Script) Step() error {
 		return s.Pair.SetOverflow(s.overflow())
 	case n == 33 && s.chance(2):
 		s.Log("close")
-		return s.Pair.Close()
+		return s.Pair.Close(s.now)
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ type play struct {
 
 func newPlay(cfg listenq.Config) *play {
 	cfg.Window = 64240
-	return &play{l: listenq.New(cfg), iss: map[byte]uint32{}}
+	return &play{l: listenq.MustNew(cfg), iss: map[byte]uint32{}}
 }
 
 func flow(client byte) listenq.Flow {
@@ -86,7 +86,9 @@ func overflow(cfg listenq.Config) *play {
 	p.segment(5000*ms, 1, listenq.SYN, 0)
 	p.segment(5001*ms, 2, listenq.SYN, 0) // SYN queue full
 	p.segment(5200*ms, 1, listenq.ACK, 0) // accept queue full
-	p.l.Listen(1)
+	if err := p.l.Listen(1); err != nil {
+		panic(err)
+	}
 	p.segment(6001*ms, 2, listenq.SYN, 0)
 	p.segment(6002*ms, 3, listenq.SYN, 0)
 	p.segment(6201*ms, 2, listenq.ACK, 0)
