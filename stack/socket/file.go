@@ -48,28 +48,6 @@ type sock interface {
 	ioctl(request uint) (int, error)
 }
 
-// A message is the data of one receive or send.
-type message struct {
-	// iov is where data goes to or comes from; skip bytes of it are done.
-	iov  [][]byte
-	skip int
-	// addr is the sender or the receiver; nil if there is none.
-	addr unix.Sockaddr
-	// control is the ancillary data: received up to its capacity, or to send.
-	control []byte
-	// flags are MSG_TRUNC, MSG_CTRUNC and the like of a receive.
-	flags int
-}
-
-// len returns how many bytes are left of the data.
-func (m *message) len() int {
-	n := -m.skip
-	for _, b := range m.iov {
-		n += len(b)
-	}
-	return n
-}
-
 // A file is an open file description (open(2)): what the descriptors share that
 // dup made of each other.
 type file struct {

@@ -3,6 +3,8 @@
 package socket
 
 import (
+	"sync"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 
@@ -13,6 +15,8 @@ import (
 type Namespace struct {
 	stack *stack.Stack
 	clock tcpip.Clock
+	// sleepers are those of calls that have returned.
+	sleepers sync.Pool
 }
 
 // NewNamespace returns the namespace of a stack. Closing the stack ends what its

@@ -14,6 +14,9 @@ type descriptor struct {
 	closeOnExec bool
 }
 
+// reserved stands for the file of a number that a call will give one later.
+var reserved = new(file)
+
 // A Process is a descriptor table and the calls that go through it. Descriptors
 // are numbers from 0; a new one is the lowest that is free.
 type Process struct {
@@ -36,6 +39,22 @@ func (ns *Namespace) Process(limit int) *Process {
 func (p *Process) install(f *file, least int, closeOnExec bool) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	fd, err := p.reserveLocked(least)
+	if err != nil {
+		return -1, err
+	}
+	p.set(fd, descriptor{f, closeOnExec})
+	return fd, nil
+}
+
+// reserve takes the lowest free number, for fill or unreserve.
+func (p *Process) reserve() (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reserveLocked(0)
+}
+
+func (p *Process) reserveLocked(least int) (int, error) {
 	fd := max(least, p.free)
 	for fd < len(p.table) && p.table[fd].file != nil {
 		fd++
@@ -43,27 +62,77 @@ func (p *Process) install(f *file, least int, closeOnExec bool) (int, error) {
 	if fd >= p.limit {
 		return -1, unix.EMFILE
 	}
-	p.set(fd, descriptor{f, closeOnExec})
+	for len(p.table) <= fd {
+		p.table = append(p.table, descriptor{})
+	}
+	p.table[fd].file = reserved
 	if least <= p.free {
 		p.free = fd + 1
 	}
 	return fd, nil
 }
 
-// set enters a descriptor; the lock is held.
-func (p *Process) set(fd int, d descriptor) {
+// fill gives a reserved number to a file.
+func (p *Process) fill(fd int, f *file, closeOnExec bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.set(fd, descriptor{f, closeOnExec})
+}
+
+// unreserve gives a reserved number back.
+func (p *Process) unreserve(fd int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.table[fd] = descriptor{}
+	p.free = min(p.free, fd)
+}
+
+// replace gives a number to a file, whatever it is now, and returns what it was
+// if that was a file.
+func (p *Process) replace(fd int, d descriptor) (old *file, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for len(p.table) <= fd {
 		p.table = append(p.table, descriptor{})
 	}
+	old = p.table[fd].file
+	if old == reserved {
+		return nil, unix.EBUSY
+	}
+	p.set(fd, d)
+	return old, nil
+}
+
+// set enters a descriptor; the lock is held.
+func (p *Process) set(fd int, d descriptor) {
 	d.file.refs.Add(1)
 	p.table[fd] = d
+}
+
+func (p *Process) closeOnExec(fd int) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return fd < len(p.table) && p.table[fd].closeOnExec
+}
+
+func (p *Process) setCloseOnExec(fd int, on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.has(fd) {
+		p.table[fd].closeOnExec = on
+	}
+}
+
+// has reports whether a number is a descriptor; the lock is held.
+func (p *Process) has(fd int) bool {
+	return fd >= 0 && fd < len(p.table) && p.table[fd].file != nil && p.table[fd].file != reserved
 }
 
 // file returns what a descriptor refers to, or EBADF.
 func (p *Process) file(fd int) (*file, error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if fd < 0 || fd >= len(p.table) || p.table[fd].file == nil {
+	if !p.has(fd) {
 		return nil, unix.EBADF
 	}
 	return p.table[fd].file, nil
@@ -83,7 +152,7 @@ func (p *Process) sock(fd int) (*file, sock, error) {
 // closed with its last descriptor; calls that wait on it then fail with EBADF.
 func (p *Process) Close(fd int) error {
 	p.mu.Lock()
-	if fd < 0 || fd >= len(p.table) || p.table[fd].file == nil {
+	if !p.has(fd) {
 		p.mu.Unlock()
 		return unix.EBADF
 	}
@@ -95,23 +164,19 @@ func (p *Process) Close(fd int) error {
 	return nil
 }
 
-// Dup is dup(2).
-func (p *Process) Dup(fd int) (int, error) {
-	f, err := p.file(fd)
-	if err != nil {
-		return -1, err
-	}
-	return p.install(f, 0, false)
-}
-
 // CloseAll closes every descriptor, as the end of a process does.
 func (p *Process) CloseAll() {
 	p.mu.Lock()
 	table := p.table
-	p.table, p.free = nil, 0
+	p.table, p.free = make([]descriptor, len(table)), 0
+	for fd, d := range table {
+		if d.file == reserved { // for the call that has reserved it to give back
+			p.table[fd] = d
+		}
+	}
 	p.mu.Unlock()
 	for _, d := range table {
-		if d.file != nil {
+		if d.file != nil && d.file != reserved {
 			d.file.drop()
 		}
 	}

@@ -3,11 +3,9 @@
 package socket
 
 import (
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
@@ -25,23 +23,30 @@ func (s *sleeper) NotifyEvent(waiter.EventMask) {
 	}
 }
 
-var sleepers = sync.Pool{New: func() any { return &sleeper{token: make(chan struct{}, 1)} }}
+// sleeper returns a sleeper without a token, to give back to ns.sleepers.
+func (ns *Namespace) sleeper() *sleeper {
+	s, ok := ns.sleepers.Get().(*sleeper)
+	if !ok {
+		return &sleeper{token: make(chan struct{}, 1)}
+	}
+	select {
+	case <-s.token: // from its last use
+	default:
+	}
+	return s
+}
 
 // wait calls try until it fails with something else than EAGAIN, or does not
 // fail; between the tries it waits for one of the events. It gives up after the
 // timeout, if that is not 0, with EAGAIN, and with EBADF when the file's last
 // descriptor is closed.
-func (f *file) wait(clock tcpip.Clock, events waiter.EventMask, timeout time.Duration, try func() error) error {
+func (ns *Namespace) wait(f *file, events waiter.EventMask, timeout time.Duration, try func() error) error {
 	err := try()
 	if err != unix.EAGAIN {
 		return err
 	}
-	s := sleepers.Get().(*sleeper)
-	defer sleepers.Put(s)
-	select {
-	case <-s.token: // from its last use
-	default:
-	}
+	s := ns.sleeper()
+	defer ns.sleepers.Put(s)
 	s.entry.Init(s, events|waiter.EventErr|waiter.EventHUp)
 	f.EventRegister(&s.entry)
 	defer f.EventUnregister(&s.entry)
@@ -49,7 +54,7 @@ func (f *file) wait(clock tcpip.Clock, events waiter.EventMask, timeout time.Dur
 	var expired chan struct{}
 	if timeout > 0 {
 		expired = make(chan struct{})
-		timer := clock.AfterFunc(timeout, func() { close(expired) })
+		timer := ns.clock.AfterFunc(timeout, func() { close(expired) })
 		defer timer.Stop()
 	}
 	for {
