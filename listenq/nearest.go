@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// unknownName is the error for a name that is none of those known; it suggests
+// UnknownName is the error for a name that is none of those known; it suggests
 // the nearest, if one is near, and lists all.
-func unknownName(kind, name string, known []string) error {
+func UnknownName(kind, name string, known []string) error {
 	suggestion := ""
 	if n := nearest(name, known); n != "" {
 		suggestion = fmt.Sprintf("did you mean %q? ", n)

@@ -26,5 +26,5 @@ func ProfileNamed(name string) (*Profile, error) {
 		}
 		names = append(names, p.Name)
 	}
-	return nil, unknownName("profile", name, names)
+	return nil, UnknownName("profile", name, names)
 }

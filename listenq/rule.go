@@ -380,5 +380,5 @@ func readWord[R ~uint8](words []string, text []byte, r *R) error {
 			return nil
 		}
 	}
-	return unknownName("value", string(text), words)
+	return UnknownName("value", string(text), words)
 }

@@ -1,0 +1,104 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ulisten/ulisten/listenq"
+)
+
+// A Profile is how a platform's connect(2) behaves while nothing, or a RST,
+// answers its SYN.
+type Profile struct {
+	// Name is what the profile is chosen by: "linux-6".
+	Name string `yaml:"name"`
+	// Title is for people: "Linux 6.5 and later".
+	Title string `yaml:"title"`
+	// Repeats are the times at which an unanswered SYN is sent again, counted
+	// from the first SYN, increasing. Empty means never.
+	Repeats []time.Duration `yaml:"repeats"`
+	// GiveUp is when connect(2) fails with TimedOut, counted from the first SYN;
+	// later than the last of Repeats.
+	GiveUp time.Duration `yaml:"give-up"`
+	// ResetRetries is how often the SYN must have been repeated, for whatever
+	// reason, before a RST ends the attempt: 0 where the first RST does, 4 on
+	// Windows.
+	ResetRetries int `yaml:"reset-retries"`
+	// ResetDelay is the time between such a RST and the next SYN.
+	ResetDelay time.Duration `yaml:"reset-delay"`
+	// Refused and TimedOut are the errors of connect(2) under the platform's own
+	// names: "ECONNREFUSED", "WSAECONNREFUSED".
+	Refused  string `yaml:"refused"`
+	TimedOut string `yaml:"timed-out"`
+	// Citations says where each value comes from, under the field's name in
+	// files: "repeats".
+	Citations map[string]listenq.Citation `yaml:"-"`
+}
+
+// MaxRepeats and MaxGiveUp bound a profile: no platform repeats a SYN more than
+// 255 times (Linux tcp_syn_retries is limited to 127), and a schedule that takes
+// longer than a day is taken for a mistake.
+const (
+	MaxRepeats = 255
+	MaxGiveUp  = 24 * time.Hour
+)
+
+// Validate reports what contradicts itself in the profile: all of it, each line
+// naming the field under its name in files, the value and what is allowed.
+func (p *Profile) Validate() error {
+	var wrong []error
+	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
+	if p.Name == "" {
+		complain("name: empty; give the profile one")
+	}
+	if len(p.Repeats) > MaxRepeats {
+		complain("repeats: %d of them; use at most %d", len(p.Repeats), MaxRepeats)
+	}
+	var last time.Duration
+	for i, at := range p.Repeats {
+		if at <= last {
+			complain("repeats[%d]: %v is not after %v; times count from the first SYN and increase", i, at, last)
+		}
+		last = max(last, at)
+	}
+	switch {
+	case p.GiveUp <= last:
+		complain("give-up: %v is not after the last SYN at %v; connect would end before it was sent", p.GiveUp, last)
+	case p.GiveUp > MaxGiveUp:
+		complain("give-up: %v; use at most %v", p.GiveUp, MaxGiveUp)
+	}
+	switch {
+	case p.ResetRetries < 0 || p.ResetRetries > MaxRepeats:
+		complain("reset-retries: %d; use 0 to %d", p.ResetRetries, MaxRepeats)
+	case p.ResetDelay < 0:
+		complain("reset-delay: %v; use a time from 0", p.ResetDelay)
+	case p.ResetRetries > 0 && p.ResetDelay == 0:
+		complain("reset-delay: 0s; with reset-retries %d the SYN needs a time to be repeated after", p.ResetRetries)
+	case p.ResetRetries > 0 && time.Duration(p.ResetRetries)*p.ResetDelay >= p.GiveUp:
+		complain("reset-retries: %d, %v apart, take until %v, and connect gives up at %v",
+			p.ResetRetries, p.ResetDelay, time.Duration(p.ResetRetries)*p.ResetDelay, p.GiveUp)
+	}
+	if p.Refused == "" {
+		complain("refused: empty; name the error, such as ECONNREFUSED")
+	}
+	if p.TimedOut == "" {
+		complain("timed-out: empty; name the error, such as ETIMEDOUT")
+	}
+	if wrong == nil {
+		return nil
+	}
+	return fmt.Errorf("client profile %q: %w", p.Name, errors.Join(wrong...))
+}
+
+// wait is the time between the n-th SYN and the next, n from 1, as far as timers
+// are concerned; false if there is no next.
+func (p *Profile) wait(n int) (time.Duration, bool) {
+	switch {
+	case n > len(p.Repeats):
+		return 0, false
+	case n == 1:
+		return p.Repeats[0], true
+	}
+	return p.Repeats[n-1] - p.Repeats[n-2], true
+}
