@@ -8,6 +8,8 @@ type Conn struct {
 	// Aborted says that accept(2) reports ECONNABORTED in place of this
 	// connection: its peer has reset it, and the platform's accept says so.
 	Aborted bool
+
+	released bool // it has given up its place
 }
 
 // An acceptQueue is a ring of connections, first in, first out.
@@ -15,6 +17,8 @@ type acceptQueue struct {
 	ring  []Conn
 	first int
 	count int
+	// released is how many do not count any more.
+	released int
 }
 
 func (q *acceptQueue) len() int { return q.count }
@@ -37,9 +41,21 @@ func (q *acceptQueue) front() (Conn, bool) {
 	return q.ring[q.first], true
 }
 
+// find returns the connection with a number, or nil. Numbers in the queue follow
+// each other without a gap.
+func (q *acceptQueue) find(id ConnID) *Conn {
+	if q.count == 0 || id < q.ring[q.first].ID || id >= q.ring[q.first].ID+ConnID(q.count) {
+		return nil
+	}
+	return &q.ring[(q.first+int(id-q.ring[q.first].ID))%len(q.ring)]
+}
+
 func (q *acceptQueue) pop() (Conn, bool) {
 	c, ok := q.front()
 	if ok {
+		if c.released {
+			q.released--
+		}
 		q.first = (q.first + 1) % len(q.ring)
 		q.count--
 	}

@@ -27,6 +27,7 @@ type Counters struct {
 	AttemptFails         uint64 // requests removed by a SYN or RST
 	RetransSegs          uint64 // SYN-ACKs sent again
 	OutRsts              uint64 // RSTs sent for this listener's segments
+	Evictions            uint64 // requests forgotten to make room; Linux never does, so this name is ours
 }
 
 // Each calls f with every counter's name and value, in the order of the fields.

@@ -20,7 +20,7 @@ func TestCounters(t *testing.T) {
 		sum += v
 	})
 	require.Equal(t, uint64(17), sum)
-	require.Len(t, names, 19)
+	require.Len(t, names, 20)
 	require.Equal(t, "ListenOverflows", names[0])
-	require.Equal(t, "OutRsts", names[18])
+	require.Equal(t, "Evictions", names[19])
 }

@@ -7,11 +7,6 @@ import (
 
 // What Linux compiles in (include/net/tcp.h, 6.18).
 const (
-	initialRTO = 1 * time.Second   // TCP_TIMEOUT_INIT
-	maxRTO     = 120 * time.Second // TCP_RTO_MAX
-	// rtoLevels is how many different timeouts exist: 1, 2, 4 ... 64 s and
-	// then 120 s for ever.
-	rtoLevels = 8
 	// shedFloor is the least backlog that the shedding of old requests reckons
 	// with (reqsk_timer_handler).
 	shedFloor = 8
@@ -25,14 +20,6 @@ const (
 	// maxWindowScale is the largest shift of RFC 7323, section 2.3.
 	maxWindowScale = 14
 )
-
-func rtoLevel(timeouts uint8) int { return min(int(timeouts), rtoLevels-1) }
-
-// rto is how long a request waits after its SYN-ACK was sent for the
-// (timeouts+1)th time (reqsk_timeout).
-func rto(timeouts uint8) time.Duration {
-	return min(initialRTO<<rtoLevel(timeouts), maxRTO)
-}
 
 // linux6 is Linux 6.18, whose rules were all measured.
 func linux6() *Profile {
@@ -85,6 +72,7 @@ func linux6() *Profile {
 			Setting:  "net.ipv4.tcp_syncookies",
 			Options:  CookieKeepsStamped,
 			Period:   60 * time.Second,
+			Periods:  2,
 			Remember: 120 * time.Second,
 			FullACK:  ACKIgnored,
 		},
@@ -113,17 +101,4 @@ func Limit(backlog, somaxconn int) int {
 		panic(err) // Linux refuses no backlog
 	}
 	return limit
-}
-
-// deferTimeouts turns the seconds of TCP_DEFER_ACCEPT into a number of SYN-ACK
-// timeouts (secs_to_retrans): 1 s is 1, 2 and 3 s are 2, 4 to 7 s are 3 ...
-func deferTimeouts(d time.Duration) uint8 {
-	if d <= 0 {
-		return 0
-	}
-	var n uint8 = 1
-	for period := initialRTO; d > period && n < math.MaxUint8; n++ {
-		period += rto(n)
-	}
-	return n
 }

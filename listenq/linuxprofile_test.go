@@ -30,20 +30,22 @@ func TestLimit(t *testing.T) {
 // Nothing, or one timeout more than fit into the time (platforms: 1 s is 1, 2
 // and 3 s are 2, 4 to 7 s are 3).
 func TestDeferTimeouts(t *testing.T) {
+	s := newSchedule(linux6().SYNACK.Waits)
 	for seconds, want := range map[float64]uint8{
 		-1: 0, 0: 0, 0.001: 1, 1: 1, 1.5: 2, 2: 2, 3: 2, 4: 3, 7: 3, 8: 4, 15: 4, 16: 5, 31: 5, 63: 6, 64: 7, 127: 7,
 		128: 8, 247: 8, 248: 9, 367: 9, 1e9: 255,
 	} {
-		require.Equal(t, want, deferTimeouts(time.Duration(seconds*float64(time.Second))), "%v s", seconds)
+		require.Equal(t, want, s.deferTimeouts(time.Duration(seconds*float64(time.Second))), "%v s", seconds)
 	}
 }
 
-func TestRTO(t *testing.T) {
+func TestSchedule(t *testing.T) {
+	s := newSchedule(linux6().SYNACK.Waits)
 	want := []time.Duration{1, 2, 4, 8, 16, 32, 64, 120, 120}
 	for timeouts, seconds := range want {
-		require.Equal(t, seconds*time.Second, rto(uint8(timeouts)))
+		require.Equal(t, seconds*time.Second, s.wait(uint8(timeouts)))
 	}
-	require.Equal(t, 120*time.Second, rto(255))
+	require.Equal(t, 120*time.Second, s.wait(255))
 }
 
 // TCP_SYNCNT goes before tcp_synack_retries.

@@ -1,6 +1,7 @@
 package listenq
 
 import (
+	"fmt"
 	"iter"
 	"time"
 )
@@ -50,6 +51,8 @@ type Listener struct {
 	sysctls    Sysctls
 	overflow   Overflow
 	limit      int
+	room       room
+	schedule   schedule
 	closed     bool
 	syn        synQueue
 	accept     acceptQueue
@@ -76,17 +79,26 @@ func New(cfg Config) (*Listener, error) {
 	if cfg.Sysctls != nil {
 		sysctls = profile.governed(*cfg.Sysctls)
 	}
+	if cfg.DeferAccept > 0 && profile.Socket.DeferAccept == DeferNone {
+		return nil, fmt.Errorf("listen: %s has no TCP_DEFER_ACCEPT: leave Config.DeferAccept at 0", profile.Title)
+	}
+	schedule := newSchedule(profile.SYNACK.Waits)
 	l := &Listener{
 		profile:    profile,
+		schedule:   schedule,
+		closed:     true,
 		cfg:        cfg,
 		sysctls:    sysctls,
 		overflow:   cfg.Overflow,
 		syn:        newSYNQueue(),
-		deferTimes: deferTimeouts(cfg.DeferAccept),
+		deferTimes: schedule.deferTimeouts(cfg.DeferAccept),
 		issKey:     newSipKey(cfg.Secret[0:]),
 		tsKey:      newSipKey(cfg.Secret[16:]),
 		cookieKeys: [2]sipKey{newSipKey(cfg.Secret[32:]), newSipKey(cfg.Secret[48:])},
 		cookieSent: never,
+	}
+	if profile.evicts() {
+		l.syn.ages = newAgeOrder(profile.SYNQueue.Buckets)
 	}
 	if err := l.Listen(cfg.Backlog); err != nil {
 		return nil, err
@@ -103,31 +115,41 @@ func MustNew(cfg Config) *Listener {
 	return l
 }
 
-// Listen is listen(2) on the listening socket: only the limit changes, nothing
+// Listen is listen(2) on the listening socket: at most the limit changes, nothing
 // that is queued is thrown out, and a socket that was shut down listens again
 // with the requests it still has (inet_csk_listen_start).
 //
 // The error wraps ErrBacklog and changes nothing.
 func (l *Listener) Listen(backlog int) error {
+	again := l.profile.Socket.ListenAgain
+	if !l.closed && again == AgainUnchanged {
+		return nil
+	}
 	limit, err := l.profile.Limit(backlog, l.sysctls.Somaxconn)
 	if err != nil {
 		return err
 	}
+	if !l.closed && again == AgainNotBelowUse && l.accept.len() > limit {
+		return fmt.Errorf("listen with backlog %d under profile %s: %w: %d connections are queued",
+			backlog, l.profile.Name, ErrBacklog, l.accept.len())
+	}
 	l.cfg.Backlog = backlog
 	l.limit = limit
+	l.room = l.profile.room(limit, l.sysctls.MaxSYNBacklog)
 	l.closed = false
 	return nil
 }
 
 // Close is close(2), and shutdown(2) for reading: it empties the accept queue
-// and returns what was in it, first in first, for the caller to reset. Requests
-// stay, unanswered, until their timer fires or a segment arrives for them, which
-// is answered by RST (inet_csk_listen_stop). Where the platform does something
-// with requests at once, carryOut gets the outcomes, in the order of Requests; it
-// must not call the Listener.
+// and returns what was in it, first in first, for the caller to reset. On Linux
+// requests stay, unanswered, until their timer fires or a segment arrives for
+// them, which is answered by RST (inet_csk_listen_stop). Where the platform does
+// something with requests at once, carryOut gets the outcomes, in the order of
+// Requests; it must not call the Listener.
 func (l *Listener) Close(now time.Duration, carryOut func(Outcome)) []Conn {
 	l.closed = true
 	l.cookieSent = never // a socket that listens again takes no cookie from before
+	l.closeRequests(carryOut)
 	queued := make([]Conn, 0, l.accept.len())
 	for c, ok := l.accept.pop(); ok; c, ok = l.accept.pop() {
 		queued = append(queued, c)
@@ -135,8 +157,37 @@ func (l *Listener) Close(now time.Duration, carryOut func(Outcome)) []Conn {
 	return queued
 }
 
+// closeRequests ends the requests of a listener that is closed, where the
+// platform does so.
+func (l *Listener) closeRequests(carryOut func(Outcome)) {
+	rule := l.profile.Socket.CloseHalfOpen
+	if rule == CloseLeaves || rule == CloseGoesOn {
+		return
+	}
+	for i := range l.syn.waits {
+		for s := l.syn.waits[i].head; s != none; s = l.syn.waits[i].head {
+			r := l.syn.at(s)
+			out := Outcome{Flow: r.flow}
+			l.expire(r, s, ListenerClosed, &out)
+			if rule == CloseResets {
+				l.resetRequest(r, ListenerClosed, &out)
+			}
+			out.SYNQueue = l.syn.len()
+			carryOut(out)
+		}
+	}
+}
+
 // Aborted says that the peer of a connection in the accept queue has reset it.
-func (l *Listener) Aborted(id ConnID) {}
+func (l *Listener) Aborted(id ConnID) {
+	if c := l.accept.find(id); c != nil {
+		c.Aborted = l.profile.Socket.QueuedReset == ResetAborted
+		if l.profile.Socket.QueuedReset == ResetReleased && !c.released {
+			c.released = true
+			l.accept.released++
+		}
+	}
+}
 
 // Accept takes the connection that was promoted first out of the accept queue;
 // it returns false if there is none. One that is Aborted is consumed all the
@@ -165,11 +216,18 @@ func (l *Listener) Limit() int { return l.limit }
 
 // AcceptCapacity returns how many connections complete one after the other while
 // nobody calls accept; -1 stands for unlimited.
-func (l *Listener) AcceptCapacity() int { return l.limit + 1 }
+func (l *Listener) AcceptCapacity() int { return shown(min(l.room.atSYN, l.room.atACK)) }
 
 // SYNCapacity returns how many requests fit into the SYN queue; -1 stands for
-// unlimited.
-func (l *Listener) SYNCapacity() int { return l.limit + 1 }
+// unlimited. Where they count in the accept queue, it is that which fills up.
+func (l *Listener) SYNCapacity() int { return shown(l.room.requests) }
+
+func shown(capacity int) int {
+	if capacity == unlimited {
+		return -1
+	}
+	return capacity
+}
 
 // SYNQueueLen returns the number of requests.
 func (l *Listener) SYNQueueLen() int { return l.syn.len() }
@@ -202,7 +260,7 @@ func (l *Listener) Segment(now time.Duration, seg *Segment) (out Outcome) {
 	r, s := l.syn.find(&seg.Flow, hash.bucket())
 	switch {
 	case l.closed:
-		if r != nil {
+		if r != nil && l.profile.Socket.CloseHalfOpen == CloseLeaves {
 			l.removeRequest(s, &out)
 		}
 		l.reset(seg, ListenerClosed, &out)
@@ -235,10 +293,6 @@ func (l *Listener) reset(seg *Segment, why Reason, out *Outcome) {
 		out.Ack = seg.end()
 	}
 }
-
-func (l *Listener) acceptQueueFull() bool { return l.accept.len() > l.limit }
-
-func (l *Listener) synQueueFull() bool { return l.syn.len() > l.limit }
 
 // tsOffset is the timestamp offset for a pair of addresses.
 func (l *Listener) tsOffset(f *Flow) uint32 {

@@ -136,9 +136,10 @@ type CookieRules struct {
 	// client can connect whose request was evicted.
 	InEverySYNACK bool          `yaml:"in-every-syn-ack"`
 	Options       CookieOptions `yaml:"options"`
-	// Period is the step of a cookie's age; it is good in the period that it was
-	// made in and in the next.
-	Period time.Duration `yaml:"period"`
+	// Period is the step of a cookie's age, Periods how many it is good for, 1 to
+	// 100: the one that it was made in and those after it.
+	Period  time.Duration `yaml:"period"`
+	Periods int           `yaml:"periods"`
 	// Remember is for how long after an overflow an ACK without a request is
 	// taken for a cookie; 0 stands for ever.
 	Remember time.Duration `yaml:"remember"`

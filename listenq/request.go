@@ -9,14 +9,7 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 	oldTimestamp := r.pawsReject(&seg.Options)
 
 	if seg.Seq == r.irs && seg.Flags&(SYN|RST|ACK) == SYN && !oldTimestamp {
-		if l.rateLimited(now, r, seg) {
-			l.counters.TCPACKSkippedSynRecv++
-			out.decide(Drop, RateLimited)
-			return
-		}
-		l.syn.disarm(s)
-		l.syn.arm(s, now+rto(r.timeouts))
-		l.repeatSYNACK(now, r, DuplicateSYN, out)
+		l.duplicateSYN(now, r, s, seg, out)
 		return
 	}
 
@@ -28,7 +21,9 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 		return
 	}
 	if seg.Flags.Has(ACK) && seg.Ack != r.iss+1 {
-		l.unexplainedACK(now, seg, BadACK, out)
+		if seg.Flags.Has(SYN) || !l.cookieACK(now, seg, out) {
+			l.answer(now, r, s, seg, l.profile.HalfOpen.BadACK, BadACK, out)
+		}
 		return
 	}
 	if !acceptable {
@@ -38,21 +33,13 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 		case badEcho:
 			l.counters.TSEcrRejected++
 		}
-		if l.rateLimited(now, r, seg) {
-			l.counters.TCPACKSkippedSynRecv++
-			out.decide(Drop, RateLimited)
-			return
-		}
-		l.ackRequest(now, r, OutOfWindow, out)
+		l.answer(now, r, s, seg, l.profile.HalfOpen.outside(seg, next), OutOfWindow, out)
 		return
 	}
 	// A SYN at the initial sequence number lies left of the window and is cut
 	// off; what is left of the segment counts.
 	if seg.Flags.Has(SYN) && seg.Seq != r.irs {
-		l.counters.AttemptFails++
-		l.counters.EmbryonicRsts++
-		l.removeRequest(s, out)
-		l.reset(seg, SYNInWindow, out)
+		l.answer(now, r, s, seg, l.profile.HalfOpen.SYNInside, SYNInWindow, out)
 		return
 	}
 	if !seg.Flags.Has(ACK) {
@@ -65,7 +52,7 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 		out.decide(Drop, DeferAccept)
 		return
 	}
-	if l.acceptQueueFull() {
+	if l.noRoomForACK() {
 		l.overflowFinalACK(r, s, seg, out)
 		return
 	}
@@ -82,35 +69,120 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 func (l *Listener) overflowFinalACK(r *request, s slot, seg *Segment, out *Outcome) {
 	l.counters.ListenOverflows++
 	l.counters.ListenDrops++
-	if !l.overflow.ResetFinalACK && !l.sysctls.AbortOnOverflow {
+	switch l.fullACKRule() {
+	case ACKIgnored:
 		r.acked = true
 		out.decide(Drop, AcceptQueueFull)
-		return
+	case ACKForgotten:
+		l.removeRequest(s, out)
+		out.decide(Drop, AcceptQueueFull)
+	case ACKReset:
+		l.counters.EmbryonicRsts++
+		l.removeRequest(s, out)
+		l.reset(seg, AcceptQueueFull, out)
 	}
-	l.counters.EmbryonicRsts++
-	l.removeRequest(s, out)
-	l.reset(seg, AcceptQueueFull, out)
 }
 
-// rstForRequest removes the request only for a RST at exactly the next sequence
-// number; elsewhere in the window it draws a challenge ACK. The acknowledgment
-// number does not count. Kernels before 6.18.44 remove the request for every
-// RST in the window.
-func (l *Listener) rstForRequest(now time.Duration, r *request, s slot, seg *Segment, acceptable bool, out *Outcome) {
+// fullACKRule is the profile's rule, unless its switch or the listener's own
+// policy says otherwise.
+func (l *Listener) fullACKRule() ACKRule {
+	switch rule := l.profile.AcceptQueue.FullACK; {
+	case l.overflow.ResetFinalACK || l.sysctls.AbortOnOverflow:
+		return ACKReset
+	case rule == ACKReset:
+		return ACKForgotten
+	default:
+		return rule
+	}
+}
+
+// duplicateSYN is the request's own SYN once more.
+func (l *Listener) duplicateSYN(now time.Duration, r *request, s slot, seg *Segment, out *Outcome) {
+	l.answer(now, r, s, seg, l.profile.HalfOpen.DuplicateSYN, DuplicateSYN, out)
+	if out.Reason == RateLimited || out.Removed {
+		return
+	}
+	switch l.profile.HalfOpen.DuplicateTimer {
+	case TimerRestarts:
+		l.syn.disarm(s)
+		l.syn.arm(s, now+l.schedule.wait(r.timeouts))
+	case TimerFromZero:
+		l.syn.disarm(s)
+		l.syn.rejuvenate(r)
+		l.syn.arm(s, now+l.schedule.wait(0))
+	}
+}
+
+// outside is the answer to a segment that lies outside the window.
+func (h *HalfOpenRules) outside(seg *Segment, next uint32) Answer {
 	switch {
-	case acceptable && seg.Seq == r.irs+1:
+	case seg.Flags&(SYN|ACK) != SYN:
+		return h.OutOfWindow
+	case before(seg.Seq, next):
+		return h.SYNBelow
+	default:
+		return h.SYNBeyond
+	}
+}
+
+// answer is for a segment that does not complete the request.
+func (l *Listener) answer(now time.Duration, r *request, s slot, seg *Segment, a Answer, why Reason, out *Outcome) {
+	if (a == AnswerACK || a == AnswerSYNACK) && l.rateLimited(now, r, seg) {
+		l.counters.TCPACKSkippedSynRecv++
+		out.decide(Drop, RateLimited)
+		return
+	}
+	switch a {
+	case AnswerNothing:
+		out.decide(Drop, why)
+	case AnswerACK:
+		l.ackRequest(now, r, why, out)
+	case AnswerSYNACK:
+		l.repeatSYNACK(now, r, why, out)
+	case AnswerRST:
+		l.reset(seg, why, out)
+	case AnswerRSTClose:
 		l.counters.AttemptFails++
 		l.counters.EmbryonicRsts++
 		l.removeRequest(s, out)
-		out.decide(Drop, RSTExact)
-	case acceptable && l.rateLimited(now, r, seg):
+		l.reset(seg, why, out)
+	}
+}
+
+// rstForRequest removes the request for a RST at exactly the next sequence
+// number; which others do is the platform's. The acknowledgment number does not
+// count.
+func (l *Listener) rstForRequest(now time.Duration, r *request, s slot, seg *Segment, acceptable bool, out *Outcome) {
+	rules := &l.profile.HalfOpen
+	switch {
+	case acceptable && seg.Seq == r.irs+1,
+		rules.RSTRemoves == RSTAtNextOrLess && seg.Seq == r.irs:
+		l.killRequest(s, RSTExact, out)
+	case acceptable && rules.RSTRemoves == RSTAnywhere:
+		l.killRequest(s, RSTInWindow, out)
+	case !acceptable || rules.RSTInWindow == AnswerNothing:
+		out.decide(Drop, RSTIgnored)
+	case l.rateLimited(now, r, seg):
 		out.decide(Drop, RateLimited)
-	case acceptable:
+	default:
 		l.counters.TCPChallengeACK++
 		l.ackRequest(now, r, RSTInWindow, out)
-	default:
-		out.decide(Drop, RSTIgnored)
 	}
+}
+
+// killRequest is a RST that ends a request.
+func (l *Listener) killRequest(s slot, why Reason, out *Outcome) {
+	l.counters.AttemptFails++
+	l.counters.EmbryonicRsts++
+	l.removeRequest(s, out)
+	out.decide(Drop, why)
+}
+
+// resetRequest is the RST for a request that the listener itself has ended.
+func (l *Listener) resetRequest(r *request, why Reason, out *Outcome) {
+	l.counters.OutRsts++
+	out.decide(SendRST, why)
+	out.Seq, out.Ack, out.RSTACK = r.iss+1, r.irs+1, true
 }
 
 // ackRequest is the ACK that tells a client where the request stands.

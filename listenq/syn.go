@@ -27,19 +27,23 @@ func (l *Listener) unexplainedACK(now time.Duration, seg *Segment, why Reason, o
 
 // newSYN applies the tests of tcp_conn_request in their order.
 func (l *Listener) newSYN(now time.Duration, seg *Segment, hash flowHash, out *Outcome) {
-	cookie := false
-	if (l.sysctls.Syncookies == 2 || l.synQueueFull()) && !seg.TimeWait {
-		if l.sysctls.Syncookies == 0 {
+	cookie, evict := false, false
+	if (l.sysctls.Syncookies == 2 || l.synQueueFull(hash)) && !seg.TimeWait {
+		switch {
+		case l.sysctls.Syncookies == 2, l.sysctls.Syncookies == 1 && l.profile.SYNQueue.Full == SYNGetsCookie:
+			l.counters.TCPReqQFullDoCookies++
+			cookie = true
+		case l.profile.SYNQueue.Full.evicts():
+			evict = true
+		default:
 			l.counters.TCPReqQFullDrop++
-			l.refuseSYN(seg, SYNQueueFull, out)
+			l.refuseSYN(seg, l.profile.SYNQueue.Full, SYNQueueFull, out)
 			return
 		}
-		l.counters.TCPReqQFullDoCookies++
-		cookie = true
 	}
-	if l.acceptQueueFull() {
+	if l.acceptQueueFull() && !l.answeredNonetheless(now, hash, out) {
 		l.counters.ListenOverflows++
-		l.refuseSYN(seg, AcceptQueueFull, out)
+		l.refuseSYN(seg, l.profile.AcceptQueue.FullSYN, AcceptQueueFull, out)
 		return
 	}
 	if cookie {
@@ -47,7 +51,12 @@ func (l *Listener) newSYN(now time.Duration, seg *Segment, hash flowHash, out *O
 		return
 	}
 	if l.inLastQuarter() && !seg.TimeWait && !seg.Proven {
-		l.refuseSYN(seg, LastQuarter, out)
+		l.refuseSYN(seg, SYNDropped, LastQuarter, out)
+		return
+	}
+	if evict && !l.evict(now, l.profile.SYNQueue.Full, hash, out) {
+		l.counters.TCPReqQFullDrop++
+		l.refuseSYN(seg, SYNDropped, SYNQueueFull, out)
 		return
 	}
 
@@ -55,19 +64,34 @@ func (l *Listener) newSYN(now time.Duration, seg *Segment, hash flowHash, out *O
 	peer := l.agreed(seg.Options)
 	r.irs = seg.Seq
 	r.iss = hash.initialSequence(now)
+	if l.profile.Cookies.InEverySYNACK {
+		r.iss = l.cookie(now, &seg.Flow, seg.Seq, l.cookieData(&seg.Flow, peer))
+	}
 	r.mss = peer.MSS
 	r.windowScale, r.windowScaling = peer.WindowScale, peer.WindowScaling
 	r.sackPermitted = peer.SACKPermitted
 	r.timestamps, r.tsRecent = peer.Timestamps, peer.TSVal
-	l.syn.arm(s, now+rto(0))
+	l.syn.arm(s, now+l.schedule.wait(0))
 	l.synack(now, r, NewRequest, out)
 	r.tsFirst = r.tsLast
 }
 
+// answeredNonetheless reports whether a SYN is taken although the accept queue is
+// full.
+func (l *Listener) answeredNonetheless(now time.Duration, hash flowHash, out *Outcome) bool {
+	switch rule := l.profile.AcceptQueue.FullSYN; {
+	case rule == SYNDroppedIfYoung:
+		return l.syn.young <= 1
+	case rule.evicts():
+		return l.evict(now, rule, hash, out)
+	}
+	return false
+}
+
 // refuseSYN is the end of a SYN that finds no room.
-func (l *Listener) refuseSYN(seg *Segment, why Reason, out *Outcome) {
+func (l *Listener) refuseSYN(seg *Segment, rule SYNRule, why Reason, out *Outcome) {
 	l.counters.ListenDrops++
-	if l.overflow.ResetSYN {
+	if l.overflow.ResetSYN || rule == SYNReset {
 		l.reset(seg, why, out)
 		return
 	}
@@ -78,7 +102,7 @@ func (l *Listener) refuseSYN(seg *Segment, why Reason, out *Outcome) {
 // cookies, when less than a quarter of tcp_max_syn_backlog is left.
 func (l *Listener) inLastQuarter() bool {
 	most := l.sysctls.MaxSYNBacklog
-	return l.sysctls.Syncookies == 0 && most-l.syn.len() < most>>2
+	return l.sysctls.Syncookies == 0 && l.profile.SYNQueue.LastQuarter && most-l.syn.len() < most>>2
 }
 
 // agreed reduces the options of a SYN to those that both sides will use.

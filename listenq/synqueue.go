@@ -71,7 +71,8 @@ type synQueue struct {
 	free    slot
 	count   int
 	young   int // requests whose timer has not fired yet
-	waits   [rtoLevels]struct{ head, tail slot }
+	waits   [waitLevels]struct{ head, tail slot }
+	ages    *ageOrder // nil where nothing is evicted
 }
 
 func newSYNQueue() synQueue {
@@ -146,6 +147,9 @@ func (q *synQueue) add(f *Flow, hash uint32) (*request, slot) {
 	*head = s
 	q.count++
 	q.young++
+	if q.ages != nil {
+		q.ages.add(s, hash)
+	}
 	return r, s
 }
 
@@ -173,8 +177,15 @@ func (q *synQueue) remove(s slot) {
 		q.young--
 	}
 	q.count--
+	if q.ages != nil {
+		q.ages.remove(s, r.hash)
+	}
 	if q.count == 0 && len(q.chunks) > idleChunks {
+		ages := q.ages
 		*q = newSYNQueue()
+		if q.ages = ages; ages != nil {
+			ages.links = nil
+		}
 		return
 	}
 	r.next = q.free
@@ -184,7 +195,7 @@ func (q *synQueue) remove(s slot) {
 // arm puts a request behind those that wait for the same timeout.
 func (q *synQueue) arm(s slot, deadline time.Duration) {
 	r := q.at(s)
-	w := &q.waits[rtoLevel(r.timeouts)]
+	w := &q.waits[waitLevel(r.timeouts)]
 	r.prev, r.next = w.tail, none
 	if w.tail == none {
 		w.head = s
@@ -199,10 +210,18 @@ func (q *synQueue) arm(s slot, deadline time.Duration) {
 	r.deadline = deadline
 }
 
+// rejuvenate makes a request as if its timer had never fired; it is not armed.
+func (q *synQueue) rejuvenate(r *request) {
+	if r.timeouts > 0 {
+		r.timeouts = 0
+		q.young++
+	}
+}
+
 // disarm takes a request out of its list.
 func (q *synQueue) disarm(s slot) {
 	r := q.at(s)
-	w := &q.waits[rtoLevel(r.timeouts)]
+	w := &q.waits[waitLevel(r.timeouts)]
 	if r.prev == none {
 		w.head = r.next
 	} else {

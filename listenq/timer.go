@@ -5,6 +5,38 @@ import (
 	"time"
 )
 
+// waitLevels is how many different waits a schedule can have: on Linux 1, 2,
+// 4 ... 64 s and then 120 s for ever.
+const waitLevels = 8
+
+func waitLevel(timeouts uint8) int { return min(int(timeouts), waitLevels-1) }
+
+// A schedule is how long a request waits after its SYN-ACK was sent for the first
+// time, the second time ... (reqsk_timeout).
+type schedule [waitLevels]time.Duration
+
+func newSchedule(waits []time.Duration) (s schedule) {
+	for i := range s {
+		s[i] = waits[min(i, len(waits)-1)]
+	}
+	return s
+}
+
+func (s *schedule) wait(timeouts uint8) time.Duration { return s[waitLevel(timeouts)] }
+
+// deferTimeouts turns the seconds of TCP_DEFER_ACCEPT into a number of SYN-ACK
+// timeouts (secs_to_retrans): on Linux 1 s is 1, 2 and 3 s are 2, 4 to 7 s are 3 ...
+func (s *schedule) deferTimeouts(d time.Duration) uint8 {
+	if d <= 0 {
+		return 0
+	}
+	var n uint8 = 1
+	for period := s.wait(0); d > period && n < math.MaxUint8; n++ {
+		period += s.wait(n)
+	}
+	return n
+}
+
 // NextTimeout returns when Advance is due next; false if nothing is waiting.
 func (l *Listener) NextTimeout() (time.Duration, bool) {
 	s, ok := l.syn.next()
@@ -41,7 +73,7 @@ func (l *Listener) Advance(now time.Duration, carryOut func(Outcome)) {
 func (l *Listener) timeout(at time.Duration, s slot) (out Outcome) {
 	r := l.syn.at(s)
 	out.Flow = r.flow
-	if l.closed {
+	if l.closed && l.profile.Socket.CloseHalfOpen == CloseLeaves {
 		l.expire(r, s, ListenerClosed, &out)
 	} else {
 		l.counters.TCPTimeouts++
@@ -60,6 +92,9 @@ func (l *Listener) repeatOrExpire(at time.Duration, r *request, s slot, out *Out
 			why = OldRequestShed
 		}
 		l.expire(r, s, why, out)
+		if l.profile.SYNACK.End == EndReset {
+			l.resetRequest(r, why, out)
+		}
 		return
 	}
 	resend := l.deferTimes == 0 || !r.acked || r.timeouts >= l.deferTimes-1
@@ -69,7 +104,7 @@ func (l *Listener) repeatOrExpire(at time.Duration, r *request, s slot, out *Out
 	}
 	l.syn.disarm(s)
 	r.timeouts++
-	l.syn.arm(s, at+rto(r.timeouts))
+	l.syn.arm(s, at+l.schedule.wait(r.timeouts))
 	if resend {
 		l.repeatSYNACK(at, r, RetransmitTimeout, out)
 		return
@@ -94,7 +129,7 @@ func (l *Listener) retries() (n uint8, shed bool) {
 	}
 	n = uint8(min(max(most, 0), math.MaxUint8))
 	length := l.syn.len()
-	if 2*length <= max(shedFloor, l.limit) {
+	if 2*length <= l.room.shed {
 		return n, false
 	}
 	for young := 2 * l.syn.young; n > minRetries && length >= young; young *= 2 {
