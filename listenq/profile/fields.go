@@ -1,40 +1,35 @@
 package profile
 
 import (
+	"encoding"
+	"fmt"
 	"reflect"
 	"strings"
-
-	"github.com/ulisten/ulisten/listenq"
+	"time"
 )
 
-// A Field is one value of a profile.
-type Field struct {
-	// Path is how files and citations call it: "backlog.negative".
-	Path string
-	// Value is it as files write it.
-	Value string
-	// Citation says how it is known; false if nothing does.
-	Citation listenq.Citation
-	Cited    bool
-}
-
-// Fields returns the values of a profile in the order of listenq.Profile, all
-// but its name and title.
-func Fields(p *listenq.Profile) []Field {
-	var all []Field
-	v := reflect.ValueOf(p).Elem()
-	for i := range v.NumField() {
-		group := nameOf(v.Type().Field(i))
-		if v.Field(i).Kind() != reflect.Struct {
-			continue
+// Text is a value of listenq.Profile.Fields as files write it: "maximum",
+// "3n/2+1", [1s, 2s], or a string in quotes.
+func Text(value any) string {
+	switch x := value.(type) {
+	case time.Duration:
+		return x.String()
+	case []time.Duration:
+		var all []string
+		for _, d := range x {
+			all = append(all, d.String())
 		}
-		for j := range v.Field(i).NumField() {
-			f := Field{Path: group + "." + nameOf(v.Field(i).Type().Field(j)), Value: text(v.Field(i).Field(j))}
-			f.Citation, f.Cited = p.Citations[f.Path]
-			all = append(all, f)
+		return "[" + strings.Join(all, ", ") + "]"
+	case encoding.TextMarshaler:
+		text, err := x.MarshalText()
+		if err != nil {
+			return fmt.Sprintf("%q", err)
 		}
+		return string(text)
+	case string:
+		return fmt.Sprintf("%q", x)
 	}
-	return all
+	return fmt.Sprint(value)
 }
 
 // nameOf returns the name that a field has in files.

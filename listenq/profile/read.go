@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -233,7 +233,7 @@ func (r *reader) profile(body ast.Node) (*listenq.Profile, error) {
 			}
 		}
 	}
-	if err := r.checkName(p, base); err != nil {
+	if err := r.checkName(p); err != nil {
 		return nil, err
 	}
 	r.cite(p, base)
@@ -385,31 +385,36 @@ func (r *reader) durations(to *[]time.Duration, n ast.Node, path string) error {
 	return nil
 }
 
-// goodName is what can stand in a command line, a table and a file name.
-var goodName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
-
-// checkName refuses names that would mislead.
-func (r *reader) checkName(p, base *listenq.Profile) error {
-	if !goodName.MatchString(p.Name) {
-		return r.failAt("name", fmt.Errorf("%q: use up to 64 of a-z, 0-9, dot, hyphen and underscore", clip(p.Name)))
-	}
+// checkName refuses the name of a built-in profile for anything else.
+func (r *reader) checkName(p *listenq.Profile) error {
 	builtIn, err := listenq.ProfileNamed(p.Name)
-	if err == nil && !slices.EqualFunc(Fields(p), Fields(builtIn), sameValue) {
-		return r.failAt("name", fmt.Errorf("%s is a built-in profile with other values: choose another name", p.Name))
+	if err != nil {
+		return nil
+	}
+	if paths := differing(p, builtIn); len(paths) > 0 {
+		return r.failAt("name", fmt.Errorf("%s is a built-in profile with another %s: choose another name", p.Name, paths[0]))
 	}
 	return nil
 }
 
-func sameValue(a, b Field) bool { return a.Value == b.Value }
+// differing returns the paths of the fields that two profiles differ in.
+func differing(p, q *listenq.Profile) []string {
+	var paths []string
+	next, stop := iter.Pull2(q.Fields())
+	defer stop()
+	for path, value := range p.Fields() {
+		if _, other, _ := next(); Text(value) != Text(other) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
 
 // cite gives values that differ from the base's the file as their citation.
 func (r *reader) cite(p, base *listenq.Profile) {
-	before := Fields(base)
-	for i, f := range Fields(p) {
-		if f.Value != before[i].Value {
-			source := fmt.Sprintf("%s:%d", filepath.Base(r.file), r.at[f.Path].Line)
-			setCitation(p, f.Path, listenq.Citation{Verified: listenq.Guess, Source: source})
-		}
+	for _, path := range differing(p, base) {
+		source := fmt.Sprintf("%s:%d", filepath.Base(r.file), r.at[path].Line)
+		setCitation(p, path, listenq.Citation{Verified: listenq.Guess, Source: source})
 	}
 }
 
@@ -444,16 +449,16 @@ func (r *reader) citations(p *listenq.Profile, e entry) error {
 func knownPath(p *listenq.Profile, path string) error {
 	group, _, _ := strings.Cut(path, ".")
 	var groups, paths []string
-	for _, f := range Fields(p) {
-		if f.Path == path {
+	for known := range p.Fields() {
+		if known == path {
 			return nil
 		}
-		g, _, _ := strings.Cut(f.Path, ".")
+		g, _, _ := strings.Cut(known, ".")
 		if !slices.Contains(groups, g) {
 			groups = append(groups, g)
 		}
 		if g == group {
-			paths = append(paths, f.Path)
+			paths = append(paths, known)
 		}
 	}
 	if paths == nil {
@@ -467,7 +472,12 @@ func (r *reader) failAt(field string, err error) *Error {
 	return r.failAtPosition(r.at[field], field, err)
 }
 
-// contradiction gives an error of Validate its place.
+// contradiction gives an error of Validate its place: where the field was said,
+// or the top of the file if the value is the base's.
 func (r *reader) contradiction(err error) *Error {
+	var wrong *listenq.ProfileError
+	if errors.As(err, &wrong) {
+		return r.failAt(wrong.Field, errors.New(wrong.Reason))
+	}
 	return r.failAt("", err)
 }

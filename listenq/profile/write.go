@@ -1,11 +1,8 @@
 package profile
 
 import (
-	"encoding"
 	"fmt"
-	"reflect"
 	"strings"
-	"time"
 
 	"github.com/ulisten/ulisten/listenq"
 )
@@ -16,16 +13,16 @@ func Marshal(p *listenq.Profile, base string) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "base: %s\nname: %s\ntitle: %q\n", base, p.Name, p.Title)
 	group := ""
-	for _, f := range Fields(p) {
-		g, name, _ := strings.Cut(f.Path, ".")
+	for path, value := range p.Fields() {
+		g, name, _ := strings.Cut(path, ".")
 		if g != group {
 			fmt.Fprintf(&b, "\n%s:\n", g)
 			group = g
 		}
-		if f.Cited {
-			b.WriteString(comment(f.Citation))
+		if c, ok := p.Citations[path]; ok {
+			b.WriteString(comment(c))
 		}
-		fmt.Fprintf(&b, "  %s: %s\n", name, f.Value)
+		fmt.Fprintf(&b, "  %s: %s\n", name, Text(value))
 	}
 	return []byte(b.String())
 }
@@ -48,27 +45,4 @@ func comment(c listenq.Citation) string {
 	}
 	b.WriteString(line + "\n")
 	return b.String()
-}
-
-// text is a value as files write it.
-func text(v reflect.Value) string {
-	switch x := v.Interface().(type) {
-	case time.Duration:
-		return x.String()
-	case []time.Duration:
-		var all []string
-		for _, d := range x {
-			all = append(all, d.String())
-		}
-		return "[" + strings.Join(all, ", ") + "]"
-	case encoding.TextMarshaler:
-		t, err := x.MarshalText()
-		if err != nil {
-			return fmt.Sprintf("%q", err)
-		}
-		return string(t)
-	case string:
-		return fmt.Sprintf("%q", x)
-	}
-	return fmt.Sprint(v.Interface())
 }
