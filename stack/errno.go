@@ -9,8 +9,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
-// errnoOf returns what Linux would report for an error of netstack.
-func errnoOf(err tcpip.Error) syscall.Errno {
+// Errno returns what Linux reports where netstack reports err.
+func Errno(err tcpip.Error) syscall.Errno {
 	switch err.(type) {
 	case *tcpip.ErrAborted:
 		return syscall.EPIPE
@@ -83,7 +83,7 @@ func errnoOf(err tcpip.Error) syscall.Errno {
 
 // opError wraps an errno the way package net does.
 func opError(op, network string, source, addr net.Addr, call string, err tcpip.Error) error {
-	return &net.OpError{Op: op, Net: network, Source: source, Addr: addr, Err: os.NewSyscallError(call, errnoOf(err))}
+	return &net.OpError{Op: op, Net: network, Source: source, Addr: addr, Err: os.NewSyscallError(call, Errno(err))}
 }
 
 // streamError turns the result of a read or write into what net.Conn returns.

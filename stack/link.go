@@ -51,9 +51,33 @@ func (l *link) isOwn(a tcpip.Address) bool {
 // DeliverNetworkPacket implements gstack.NetworkDispatcher; the user's link calls
 // it.
 func (l *link) DeliverNetworkPacket(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) {
+	if martian(protocol, pkt) {
+		l.s.drop(func(d *Drops) { d.Martians++ })
+		return
+	}
+	l.deliver(protocol, pkt)
+}
+
+func (l *link) deliver(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) {
 	if !l.s.gate.express(protocol, pkt) {
 		l.Endpoint.DeliverNetworkPacket(protocol, pkt)
 	}
+}
+
+// martian reports whether a packet from outside has a loopback address, which no
+// packet on a wire may have (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3).
+func martian(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) bool {
+	switch protocol {
+	case header.IPv4ProtocolNumber:
+		b, ok := pkt.Data().PullUp(header.IPv4MinimumSize)
+		const source, destination = 12, 16
+		return ok && (b[source] == 127 || b[destination] == 127)
+	case header.IPv6ProtocolNumber:
+		b, ok := pkt.Data().PullUp(header.IPv6MinimumSize)
+		h := header.IPv6(b)
+		return ok && (h.SourceAddress() == header.IPv6Loopback || h.DestinationAddress() == header.IPv6Loopback)
+	}
+	return false
 }
 
 // WritePackets implements gstack.LinkWriter; netstack calls it.
@@ -108,7 +132,7 @@ func (l *link) turnRound(pkt *gstack.PacketBuffer) {
 	in.RXChecksumValidated = true // it has not left this process
 	protocol := pkt.NetworkProtocolNumber
 	ok := l.s.later.do(func() {
-		l.DeliverNetworkPacket(protocol, in)
+		l.deliver(protocol, in)
 		in.DecRef()
 	})
 	if !ok {

@@ -27,11 +27,11 @@ type offer struct {
 func (o *offer) init(g *gstack.Stack, mtu int) error {
 	var size tcpip.TCPReceiveBufferSizeRangeOption
 	if err := g.TransportProtocolOption(header.TCPProtocolNumber, &size); err != nil {
-		return fmt.Errorf("stack: receive buffer size: %w", errnoOf(err))
+		return fmt.Errorf("stack: receive buffer size: %w", Errno(err))
 	}
 	var sack tcpip.TCPSACKEnabled
 	if err := g.TransportProtocolOption(header.TCPProtocolNumber, &sack); err != nil {
-		return fmt.Errorf("stack: SACK: %w", errnoOf(err))
+		return fmt.Errorf("stack: SACK: %w", Errno(err))
 	}
 	o.windowScale = tcp.FindWndScale(seqnum.Size(size.Max))
 	o.halfBuffer = size.Default / 2

@@ -17,6 +17,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"github.com/ulisten/ulisten/listenq"
 )
@@ -30,7 +31,8 @@ type Config struct {
 	// owns it from New on, also if New fails, and closes it.
 	Link gstack.LinkEndpoint
 	// Addresses are the stack's own, each with the prefix of its network. All
-	// traffic leaves through Link.
+	// traffic leaves through Link, except what is for an own address. With
+	// 127.0.0.1/8 or ::1/128 among them the stack has a loopback.
 	Addresses []netip.Prefix
 	// Profile is the platform whose rules the listeners follow that have none of
 	// their own; nil stands for linux-6. It must not be changed.
@@ -97,6 +99,7 @@ type Stack struct {
 
 // Drops counts what a stack threw away outside of listenq's rules.
 type Drops struct {
+	Martians      uint64 // packets from outside with a loopback address
 	Malformed     uint64 // segments to a listener whose header does not add up
 	Checksum      uint64 // segments to a listener with a wrong checksum
 	HeldOverflow  uint64 // segments beyond what is held for a connection being grafted
@@ -162,16 +165,21 @@ func (s *Stack) build(cfg Config) error {
 	}
 	s.g = gstack.New(gstack.Options{
 		NetworkProtocols: []gstack.NetworkProtocolFactory{
-			ipv4.NewProtocol,
-			// The link has no neighbours that could own an address already.
-			ipv6.NewProtocolWithOptions(ipv6.Options{DADConfigs: gstack.DADConfigurations{DupAddrDetectTransmits: 0}}),
+			// Loopback addresses are fine between own addresses; link turns away
+			// those that come from outside.
+			ipv4.NewProtocolWithOptions(ipv4.Options{AllowExternalLoopbackTraffic: true}),
+			ipv6.NewProtocolWithOptions(ipv6.Options{
+				// The link has no neighbours that could own an address already.
+				DADConfigs:                   gstack.DADConfigurations{DupAddrDetectTransmits: 0},
+				AllowExternalLoopbackTraffic: true,
+			}),
 		},
-		TransportProtocols: []gstack.TransportProtocolFactory{s.newGate},
+		TransportProtocols: []gstack.TransportProtocolFactory{s.newGate, udp.NewProtocol},
 		Clock:              s.clock,
 		SecureRNG:          s.random,
 	})
 	if err := s.g.CreateNIC(nicID, s.link); err != nil {
-		return fmt.Errorf("stack: create interface: %w", errnoOf(err))
+		return fmt.Errorf("stack: create interface: %w", Errno(err))
 	}
 	for _, p := range cfg.Addresses {
 		addr := tcpip.ProtocolAddress{
@@ -179,7 +187,7 @@ func (s *Stack) build(cfg Config) error {
 			AddressWithPrefix: tcpip.AddressWithPrefix{Address: toAddress(p.Addr()), PrefixLen: p.Bits()},
 		}
 		if err := s.g.AddProtocolAddress(nicID, addr, gstack.AddressProperties{}); err != nil {
-			return fmt.Errorf("stack: add address %v: %w", p, errnoOf(err))
+			return fmt.Errorf("stack: add address %v: %w", p, Errno(err))
 		}
 	}
 	s.g.SetRouteTable([]tcpip.Route{

@@ -168,6 +168,9 @@ func (ns *Namespace) receive(f *file, s sock, m *message, flags int) (int, error
 			// Seen before the data: what ends the stream comes behind it.
 			ended := all && s.Readiness(waiter.EventRdHUp)&(waiter.EventRdHUp|waiter.EventHUp|waiter.EventErr) != 0
 			n, err := s.receive(m, flags)
+			if err == unix.EAGAIN && waits && typ == unix.SOCK_DGRAM && s.Readiness(waiter.EventRdHUp)&waiter.EventRdHUp != 0 {
+				return nil // __skb_wait_for_more_packets; a call that does not wait fails
+			}
 			if err != nil {
 				return err
 			}

@@ -27,5 +27,12 @@ func NewNamespace(s *stack.Stack) *Namespace {
 
 // socket makes a socket; typ carries no mode bits.
 func (ns *Namespace) socket(domain, typ, protocol int) (sock, error) {
+	switch {
+	case (domain == unix.AF_INET || domain == unix.AF_INET6) && typ == unix.SOCK_DGRAM:
+		if protocol != 0 && protocol != unix.IPPROTO_UDP {
+			return nil, unix.EPROTONOSUPPORT
+		}
+		return newUDP(ns, domain), nil
+	}
 	return nil, unix.EAFNOSUPPORT
 }
