@@ -6,27 +6,22 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
-	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
-
-	"github.com/ulisten/ulisten/listenq"
 )
 
 // A Conn is a TCP connection of a Stack. It behaves like a *net.TCPConn.
 type Conn struct {
-	s             *Stack
+	e             *Endpoint
 	clock         tcpip.Clock
-	ep            tcpip.Endpoint
+	ep            *tcp.Endpoint
 	wq            *waiter.Queue
 	entry         waiter.Entry
-	end           waiter.Entry
 	local, remote net.Addr
-	finished      atomic.Bool // a FIN was asked for
 
 	// readable and writable hold a token after netstack said so.
 	readable, writable chan struct{}
@@ -42,13 +37,18 @@ type Conn struct {
 
 var _ net.Conn = (*Conn)(nil)
 
-// newConn wraps an endpoint whose addresses are known.
-func newConn(s *Stack, ep tcpip.Endpoint, wq *waiter.Queue, local, remote net.Addr) *Conn {
+// Conn returns the connection of an endpoint as a net.Conn, which takes the
+// endpoint over: a *Conn, or something like it for a connection that was lost.
+func (e *Endpoint) Conn() net.Conn {
+	local, remote := net.TCPAddrFromAddrPort(e.local), net.TCPAddrFromAddrPort(e.remote)
+	if e.ep == nil {
+		return lostConn{local: local, remote: remote}
+	}
 	c := &Conn{
-		s:             s,
-		clock:         s.clock,
-		ep:            ep,
-		wq:            wq,
+		e:             e,
+		clock:         e.s.clock,
+		ep:            e.ep,
+		wq:            e.wq,
 		local:         local,
 		remote:        remote,
 		readable:      make(chan struct{}, 1),
@@ -58,10 +58,30 @@ func newConn(s *Stack, ep tcpip.Endpoint, wq *waiter.Queue, local, remote net.Ad
 		writeDeadline: newDeadline(),
 	}
 	c.entry.Init(c, waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr)
-	wq.EventRegister(&c.entry)
-	c.end.Init((*connEnd)(c), waiter.EventHUp)
-	wq.EventRegister(&c.end)
+	c.wq.EventRegister(&c.entry)
 	return c
+}
+
+// Endpoint takes the connection away from the Conn, for another interface: every
+// further call on the Conn fails with net.ErrClosed, as does Endpoint itself.
+func (c *Conn) Endpoint() (*Endpoint, error) {
+	if !c.end() {
+		return nil, c.opError("file", net.ErrClosed)
+	}
+	return c.e, nil
+}
+
+// end makes all calls fail from now on; false means that they do already.
+func (c *Conn) end() bool {
+	first := false
+	c.closeOnce.Do(func() {
+		first = true
+		close(c.closed)
+		c.readDeadline.set(c.clock, time.Time{})
+		c.writeDeadline.set(c.clock, time.Time{})
+		c.wq.EventUnregister(&c.entry)
+	})
+	return first
 }
 
 // NotifyEvent implements waiter.EventListener; netstack calls it.
@@ -150,9 +170,7 @@ func (c *Conn) readTo(w io.Writer) (int, error) {
 		res, err := c.ep.Read(w, tcpip.ReadOptions{})
 		switch err.(type) {
 		case nil:
-			if m, ok := c.ep.(interface{ ModerateRecvBuf(int) }); ok {
-				m.ModerateRecvBuf(res.Count)
-			}
+			c.ep.ModerateRecvBuf(res.Count)
 			return res.Count, nil
 		case *tcpip.ErrWouldBlock:
 			if err := c.await("read", c.readable, &c.readDeadline); err != nil {
@@ -192,32 +210,11 @@ func (c *Conn) Write(b []byte) (int, error) {
 // background. Data that was received and not read turns the FIN into RST, as on
 // Linux.
 func (c *Conn) Close() error {
-	err := c.opError("close", net.ErrClosed)
-	c.closeOnce.Do(func() {
-		err = nil
-		close(c.closed)
-		c.stopTimers()
-		c.wq.EventUnregister(&c.entry)
-		c.finished.Store(true)
-		c.ep.Close()
-	})
-	return err
-}
-
-// abort closes with a RST.
-func (c *Conn) abort() {
-	c.closeOnce.Do(func() {
-		close(c.closed)
-		c.stopTimers()
-		c.wq.EventUnregister(&c.entry)
-		c.ep.(gstack.TransportEndpoint).Abort()
-		c.ep.Close()
-	})
-}
-
-func (c *Conn) stopTimers() {
-	c.readDeadline.set(c.clock, time.Time{})
-	c.writeDeadline.set(c.clock, time.Time{})
+	if !c.end() {
+		return c.opError("close", net.ErrClosed)
+	}
+	c.e.Close()
+	return nil
 }
 
 // CloseRead shuts down the reading side (shutdown(2), SHUT_RD).
@@ -226,7 +223,6 @@ func (c *Conn) CloseRead() error { return c.shutdown(tcpip.ShutdownRead) }
 // CloseWrite sends a FIN behind what is queued (shutdown(2), SHUT_WR); reading
 // goes on.
 func (c *Conn) CloseWrite() error {
-	c.finished.Store(true)
 	return c.shutdown(tcpip.ShutdownWrite)
 }
 
@@ -236,8 +232,8 @@ func (c *Conn) shutdown(how tcpip.ShutdownFlags) error {
 		return c.opError("close", net.ErrClosed)
 	default:
 	}
-	if err := c.ep.Shutdown(how); err != nil {
-		return opError("close", "tcp", c.local, c.remote, "shutdown", err)
+	if err := c.e.Shutdown(how); err != nil {
+		return c.opError("close", os.NewSyscallError("shutdown", err))
 	}
 	return nil
 }
@@ -290,13 +286,6 @@ func (c *Conn) SetNoDelay(on bool) error {
 // like one that the client has reset.
 type lostConn struct {
 	local, remote net.Addr
-}
-
-func newLostConn(c listenq.Conn) lostConn {
-	return lostConn{
-		local:  net.TCPAddrFromAddrPort(c.Flow.Local()),
-		remote: net.TCPAddrFromAddrPort(c.Flow.Remote()),
-	}
 }
 
 func (c lostConn) reset(op string) error {

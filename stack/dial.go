@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
+	"syscall"
 
-	"gvisor.dev/gvisor/pkg/tcpip"
-	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
@@ -27,45 +24,42 @@ func (s *Stack) DialContext(ctx context.Context, network, address string) (net.C
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
 	addr := net.TCPAddrFromAddrPort(remote)
-	fail := func(call string, err tcpip.Error) (net.Conn, error) {
-		return nil, opError("dial", network, nil, addr, call, err)
+	fail := func(call string, err error) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: os.NewSyscallError(call, err)}
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: contextError(err)}
 	}
-	s.mu.RLock()
-	closed := s.closed
-	s.mu.RUnlock()
-	if closed {
+	if s.isClosed() {
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: net.ErrClosed}
 	}
-
-	wq := new(waiter.Queue)
-	ep, terr := s.g.NewEndpoint(tcp.ProtocolNumber, networkProtocol(remote.Addr()), wq)
-	if terr != nil {
-		return fail("socket", terr)
+	e, err := s.NewEndpoint(remote.Addr().Is6())
+	if err != nil {
+		return fail("socket", err)
 	}
 	entry, connected := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventHUp | waiter.EventErr)
-	wq.EventRegister(&entry)
-	defer wq.EventUnregister(&entry)
+	e.wq.EventRegister(&entry)
+	defer e.wq.EventUnregister(&entry)
 
-	terr = ep.Connect(tcpip.FullAddress{Addr: toAddress(remote.Addr()), Port: remote.Port()})
-	if _, started := terr.(*tcpip.ErrConnectStarted); started {
+	err = e.Connect(nil, remote)
+	if err == syscall.EINPROGRESS {
 		select {
 		case <-ctx.Done():
-			ep.Close()
+			e.Close()
 			return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: contextError(ctx.Err())}
 		case <-connected:
 		}
-		terr = ep.LastError()
+		if terr := e.ep.LastError(); terr != nil {
+			err = Errno(terr)
+		} else {
+			err = nil
+		}
 	}
-	if terr != nil {
-		ep.Close()
-		return fail("connect", terr)
+	if err != nil {
+		e.Close()
+		return fail("connect", err)
 	}
-	id := ep.Info().(*gstack.TransportEndpointInfo).ID
-	local := net.TCPAddrFromAddrPort(netip.AddrPortFrom(fromAddress(id.LocalAddress), id.LocalPort))
-	return newConn(s, ep, wq, local, addr), nil
+	return e.Conn(), nil
 }
 
 // contextError gives an expired context the error of an expired deadline, as

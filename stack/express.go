@@ -41,12 +41,12 @@ func (g *gate) express(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketB
 	if !ok || ep.EndpointState() != tcp.StateListen {
 		return false
 	}
-	l := g.s.listener(ep)
+	l := g.s.listenerAt(id)
 	if l == nil || g.s.grafts.has(id) {
 		return false
 	}
 	seg := segmentOf(id, t, len(t)-int(t.DataOffset()))
-	l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
+	l.segment(&seg, arrival{ep: l.ep, id: id, pkt: pkt})
 	return true
 }
 

@@ -38,8 +38,8 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 	e := ep.(*tcp.Endpoint)
 	switch e.EndpointState() {
 	case tcp.StateListen:
-		if l := g.s.listener(e); l != nil {
-			g.listening(l, e, id, pkt)
+		if l := g.s.listenerAt(id); l != nil {
+			g.listening(l, id, pkt)
 			return
 		}
 	case tcp.StateTimeWait:
@@ -59,7 +59,7 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 }
 
 // listening takes a segment that no connection claims.
-func (g *gate) listening(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) {
+func (g *gate) listening(l *Listener, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) {
 	if g.s.grafts.hold(id, pkt) {
 		return
 	}
@@ -70,13 +70,13 @@ func (g *gate) listening(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpo
 	if !seg.Flags.Has(listenq.SYN) && !l.holds(seg.Flow) {
 		// The connection that it belongs to may have been registered since the
 		// demuxer looked. Look again where that is allowed.
-		g.lookAgain(l, ep, id, pkt, seg)
+		g.lookAgain(l, id, pkt, seg)
 		return
 	}
-	l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
+	l.segment(&seg, arrival{ep: l.ep, id: id, pkt: pkt})
 }
 
-func (g *gate) lookAgain(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer, seg listenq.Segment) {
+func (g *gate) lookAgain(l *Listener, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer, seg listenq.Segment) {
 	pkt = pkt.IncRef()
 	ok := g.s.later.do(func() {
 		defer pkt.DecRef()
@@ -86,7 +86,7 @@ func (g *gate) lookAgain(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpo
 			return
 		}
 		if !g.s.grafts.hold(id, pkt) {
-			l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
+			l.segment(&seg, arrival{ep: l.ep, id: id, pkt: pkt})
 		}
 	})
 	if !ok {
@@ -196,30 +196,4 @@ func flowOf(id gstack.TransportEndpointID) listenq.Flow {
 	return listenq.NewFlow(
 		netip.AddrPortFrom(fromAddress(id.LocalAddress), id.LocalPort),
 		netip.AddrPortFrom(fromAddress(id.RemoteAddress), id.RemotePort))
-}
-
-// listener returns the listener behind one of netstack's endpoints.
-func (s *Stack) listener(ep *tcp.Endpoint) *Listener {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.listeners[ep]
-}
-
-// listenerAt returns the listener that a SYN for this local address and port
-// would reach: one bound to the address before one bound to all.
-func (s *Stack) listenerAt(id gstack.TransportEndpointID) *Listener {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	local := fromAddress(id.LocalAddress)
-	var wildcard *Listener
-	for _, l := range s.listeners {
-		if l.local.Port() != id.LocalPort || !l.takes(local) {
-			continue
-		}
-		if !l.local.Addr().IsUnspecified() {
-			return l
-		}
-		wildcard = l
-	}
-	return wildcard
 }

@@ -25,11 +25,13 @@ const (
 	// minMSS is the least segment size that a client can force on us, options
 	// included (Linux TCP_MIN_MSS).
 	minMSS = 88
+	// maxMSS is the most that TCP_MAXSEG takes (MAX_TCP_WINDOW).
+	maxMSS = 32767
 )
 
 // An arrival is a segment on its way through the gate.
 type arrival struct {
-	ep  *tcp.Endpoint // that the demuxer found: listening, or in TIME-WAIT
+	ep  *tcp.Endpoint // the listener's, or one in TIME-WAIT
 	id  gstack.TransportEndpointID
 	pkt *gstack.PacketBuffer
 }
@@ -65,7 +67,7 @@ func (g *grafts) init(s *Stack) {
 }
 
 // begin hands a promoted connection to netstack: a SYN with what the handshake
-// agreed on goes to the endpoint that the demuxer found. The rest happens in
+// agreed on goes to the endpoint of the arrival. The rest happens in
 // synack, when netstack answers it.
 func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a arrival) {
 	gr := &graft{
@@ -136,7 +138,7 @@ func (g *grafts) again(id gstack.TransportEndpointID) {
 	protocol := networkProtocol(fromAddress(id.RemoteAddress))
 	ep, ok := g.s.g.FindTransportEndpoint(protocol, header.TCPProtocolNumber, id, nicID).(*tcp.Endpoint)
 	if ok && ep.EndpointState() == tcp.StateListen {
-		g.inject(ep, id, gr.syn)
+		g.inject(gr.l.ep, id, gr.syn)
 	}
 }
 
@@ -199,7 +201,7 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 	case !ok || header.TCP(pkt.TransportHeader().Slice()).AckNumber() != gr.syn.seq+1:
 		g.stray(ep, id)
 		return
-	case !g.s.offer.agrees(pkt, &gr.handshake):
+	case !gr.l.offer.agrees(pkt, &gr.handshake):
 		g.remove(gr)
 		g.s.logger.Error("netstack offers something else than the client was told", "client", gr.id.RemoteAddress)
 		g.fail(gr)

@@ -35,6 +35,13 @@ type ListenOptions struct {
 	// SYNCount is TCP_SYNCNT, 1 to 127 retransmissions of the SYN-ACK; 0
 	// leaves it to net.ipv4.tcp_synack_retries.
 	SYNCount int
+	// MaxSegment is TCP_MAXSEG: the most that a SYN-ACK offers, 88 to 32767
+	// bytes; 0 leaves it to the link.
+	MaxSegment int
+	// ReusePort is SO_REUSEPORT: several listeners that all have it share the
+	// port, and clients of the same address by a hash of the flow. ListenOn
+	// has it from the binding.
+	ReusePort bool
 }
 
 // grafted is a connection that netstack has an endpoint for.
@@ -49,9 +56,14 @@ type Listener struct {
 	ep      *tcp.Endpoint
 	wq      *waiter.Queue
 	entry   waiter.Entry
+	binding *Binding
+	// owned says that the binding was made for the listener alone.
+	owned   bool
+	events  waiter.Queue // of those who wait for Readiness
 	network string
 	local   netip.AddrPort
 	v6Only  bool
+	offer   offer
 
 	mu     sync.Mutex
 	q      *listenq.Listener
@@ -68,8 +80,8 @@ type Listener struct {
 	fresh atomic.Bool
 
 	readyMu sync.Mutex
-	grafted map[*tcp.Endpoint]grafted   // not collected yet
-	ready   map[listenq.ConnID]net.Conn // collected, not accepted yet
+	grafted map[*tcp.Endpoint]grafted    // not collected yet
+	ready   map[listenq.ConnID]*Endpoint // collected, not accepted yet
 
 	wake     chan struct{} // holds a token when ready may have grown
 	done     chan struct{}
@@ -84,7 +96,8 @@ var _ net.Listener = (*Listener)(nil)
 // listen(2) (see listenq.Profile.Limit), a C int: negative values are allowed. opts may
 // be nil.
 //
-// Errors carry EADDRINUSE, EADDRNOTAVAIL for an address that is not the stack's,
+// Errors carry EADDRINUSE for a port on which another socket listens, on the same
+// address or, of the two, on all (unless both have ReusePort), EADDRNOTAVAIL for an address that is not the stack's,
 // and EINVAL for an option out of range or a backlog that the profile refuses.
 func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions) (*Listener, error) {
 	if opts == nil {
@@ -95,53 +108,79 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
 	addr := net.TCPAddrFromAddrPort(local)
-	fail := func(call string, err tcpip.Error) (*Listener, error) {
-		return nil, opError("listen", network, nil, addr, call, err)
-	}
-	if opts.SYNCount < 0 || opts.SYNCount > 127 || opts.DeferAccept < 0 {
-		return fail("setsockopt", &tcpip.ErrInvalidOptionValue{})
-	}
-	s.mu.RLock()
-	closed := s.closed
-	s.mu.RUnlock()
-	if closed {
+	if s.isClosed() {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: net.ErrClosed}
+	}
+	fail := func(call string, err error) (*Listener, error) {
+		if _, ok := err.(syscall.Errno); ok {
+			err = os.NewSyscallError(call, err)
+		}
+		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: err}
+	}
+	if err := opts.check(); err != nil {
+		return fail("setsockopt", err)
+	}
+	// SO_REUSEADDR as package net sets it.
+	b, err := s.Bind(local, BindOptions{ReuseAddress: true, ReusePort: opts.ReusePort, V6Only: network == "tcp6"})
+	if err != nil {
+		return fail("bind", err)
+	}
+	l, err := s.ListenOn(b, backlog, opts)
+	if err != nil {
+		b.Release()
+		return fail("listen", err)
+	}
+	l.network, l.owned = network, true
+	return l, nil
+}
+
+// check returns EINVAL for options out of range.
+func (o *ListenOptions) check() error {
+	if o.SYNCount < 0 || o.SYNCount > 127 || o.DeferAccept < 0 ||
+		o.MaxSegment != 0 && (o.MaxSegment < minMSS || o.MaxSegment > maxMSS) {
+		return syscall.EINVAL
+	}
+	return nil
+}
+
+// ListenOn is listen(2) on a socket that is bound; the binding stays the
+// caller's. opts may be nil. Errors are EADDRINUSE if another socket that shares
+// the port has listened first, EINVAL as with Listen, and for anything else
+// what is wrong with the profile.
+func (s *Stack) ListenOn(b *Binding, backlog int, opts *ListenOptions) (*Listener, error) {
+	if opts == nil {
+		opts = &ListenOptions{}
+	}
+	if err := opts.check(); err != nil {
+		return nil, err
 	}
 	l := &Listener{
 		s:        s,
 		wq:       new(waiter.Queue),
-		network:  network,
-		v6Only:   network == "tcp6",
+		binding:  b,
+		network:  "tcp",
+		local:    b.local,
+		v6Only:   b.options.V6Only,
+		offer:    s.offer.atMost(opts.MaxSegment),
 		grafted:  make(map[*tcp.Endpoint]grafted),
-		ready:    make(map[listenq.ConnID]net.Conn),
+		ready:    make(map[listenq.ConnID]*Endpoint),
 		wake:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
 		deadline: newDeadline(),
 	}
-	ep, terr := s.g.NewEndpoint(tcp.ProtocolNumber, networkProtocol(local.Addr()), l.wq)
-	if terr != nil {
-		return fail("socket", terr)
+	if err := b.listen(true); err != nil {
+		return nil, err
 	}
-	l.ep = ep.(*tcp.Endpoint)
-	if local.Addr().Is6() {
-		l.ep.SocketOptions().SetV6Only(l.v6Only)
+	if err := l.start(backlog, opts); err != nil {
+		b.listen(false)
+		return nil, err
 	}
-	l.ep.SocketOptions().SetReuseAddress(true)
-	bind := tcpip.FullAddress{Port: local.Port()}
-	if !local.Addr().IsUnspecified() {
-		bind.Addr = toAddress(local.Addr())
-	}
-	if err := l.ep.Bind(bind); err != nil {
-		l.ep.Close()
-		return fail("bind", err)
-	}
-	bound, terr := l.ep.GetLocalAddress()
-	if terr != nil {
-		l.ep.Close()
-		return fail("getsockname", terr)
-	}
-	l.local = netip.AddrPortFrom(local.Addr(), bound.Port)
+	return l, nil
+}
 
+// start makes the queue and netstack's endpoint, and lets segments in.
+func (l *Listener) start(backlog int, opts *ListenOptions) error {
+	s := l.s
 	profile := opts.Profile
 	if profile == nil {
 		profile = s.profile
@@ -149,10 +188,10 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 	s.mu.RLock()
 	sysctls := s.settings.of(profile)
 	s.mu.RUnlock()
-	l.q, err = listenq.New(listenq.Config{
+	q, err := listenq.New(listenq.Config{
 		Profile:     profile,
 		Backlog:     backlog,
-		Window:      uint32(s.offer.window(s.offer.mss4)),
+		Window:      uint32(l.offer.window(l.offer.mss4)),
 		Secret:      s.secret,
 		Sysctls:     &sysctls,
 		Overflow:    opts.Overflow,
@@ -160,21 +199,40 @@ func (s *Stack) Listen(network, address string, backlog int, opts *ListenOptions
 		SYNCount:    opts.SYNCount,
 	})
 	if err != nil {
+		return listenErrno(err)
+	}
+	l.q = q
+	ep, terr := s.g.NewEndpoint(tcp.ProtocolNumber, networkProtocol(l.local.Addr()), l.wq)
+	if terr != nil {
+		return Errno(terr)
+	}
+	l.ep = ep.(*tcp.Endpoint)
+	if l.local.Addr().Is6() {
+		l.ep.SocketOptions().SetV6Only(l.v6Only)
+	}
+	if opts.MaxSegment != 0 {
+		terr = l.ep.SetSockOptInt(tcpip.MaxSegOption, opts.MaxSegment)
+	}
+	if terr != nil {
 		l.ep.Close()
-		return nil, l.listenError(err)
+		return Errno(terr)
+	}
+	if err := bindEndpoint(l.ep, l.binding); err != nil {
+		l.ep.Close()
+		return err
 	}
 	l.entry.Init(l, waiter.ReadableEvents)
 	l.wq.EventRegister(&l.entry)
 	if !s.add(l) {
 		l.ep.Close()
-		return nil, &net.OpError{Op: "listen", Net: network, Addr: addr, Err: net.ErrClosed}
+		return syscall.ENETDOWN
 	}
 	if err := l.ep.Listen(netstackBacklog); err != nil {
 		s.remove(l)
 		l.ep.Close()
-		return fail("listen", err)
+		return Errno(err)
 	}
-	return l, nil
+	return nil
 }
 
 // resolve turns a network and an address into what to bind or connect to. Names
@@ -217,7 +275,13 @@ func (l *Listener) takes(local netip.Addr) bool {
 // connection is established.
 func (l *Listener) NotifyEvent(waiter.EventMask) {
 	l.fresh.Store(true)
+	l.notify()
+}
+
+// notify wakes those who wait for a connection.
+func (l *Listener) notify() {
 	signal(l.wake)
+	l.events.Notify(waiter.ReadableEvents)
 }
 
 // segment decides about a segment and does what follows.
@@ -272,7 +336,7 @@ func (l *Listener) carryOut(now time.Duration, seg *listenq.Segment, out *listen
 		l.s.grafts.begin(l, seg, out, a)
 		return
 	}
-	l.s.answer(a.id, out)
+	l.s.answer(&l.offer, a.id, out)
 }
 
 // rearm sees to it that the timer fires no later than listenq asks. A timer that
@@ -299,14 +363,15 @@ func (l *Listener) holds(f listenq.Flow) bool {
 // grafted reports whether an endpoint is a connection that a listener's SYN-ACK
 // was swallowed for, and that nobody has collected yet.
 func (s *Stack) grafted(id gstack.TransportEndpointID, ep *tcp.Endpoint) bool {
-	l := s.listenerAt(id)
-	if l == nil {
-		return false
+	for _, l := range s.listenersOn(id.LocalPort) {
+		l.readyMu.Lock()
+		_, ok := l.grafted[ep]
+		l.readyMu.Unlock()
+		if ok {
+			return true
+		}
 	}
-	l.readyMu.Lock()
-	defer l.readyMu.Unlock()
-	_, ok := l.grafted[ep]
-	return ok
+	return false
 }
 
 // grafting says which endpoint a promoted connection has become.
@@ -319,9 +384,9 @@ func (l *Listener) grafting(ep *tcp.Endpoint, c listenq.Conn) {
 // lost says that a promoted connection will never come.
 func (l *Listener) lost(c listenq.Conn) {
 	l.readyMu.Lock()
-	l.ready[c.ID] = newLostConn(c)
+	l.ready[c.ID] = lostEndpoint(c.Flow.Local(), c.Flow.Remote())
 	l.readyMu.Unlock()
-	signal(l.wake)
+	l.notify()
 }
 
 // collect takes from netstack the connections that it has finished.
@@ -343,10 +408,12 @@ func (l *Listener) collect() {
 			e.Abort()
 			continue
 		}
-		conn := newConn(l.s, ep, wq,
-			net.TCPAddrFromAddrPort(g.conn.Flow.Local()), net.TCPAddrFromAddrPort(g.conn.Flow.Remote()))
+		n := l.s.newEndpoint(e, wq)
+		n.local, n.remote = g.conn.Flow.Local(), g.conn.Flow.Remote()
+		n.binding.Store(l.s.connection(e, n.local, l.binding))
+		n.NotifyEvent(0) // it may be over already
 		l.readyMu.Lock()
-		l.ready[g.conn.ID] = conn
+		l.ready[g.conn.ID] = n
 		l.readyMu.Unlock()
 	}
 }
@@ -371,7 +438,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		l.collect()
 		c, state := l.take()
 		if state == frontReady {
-			return c, nil
+			return c.Conn(), nil
 		}
 		l.sleep(state)
 	}
@@ -405,7 +472,7 @@ func (l *Listener) TryAccept() (net.Conn, error) {
 	}
 	l.collect()
 	if c, state := l.take(); state == frontReady {
-		return c, nil
+		return c.Conn(), nil
 	}
 	return nil, l.opError("accept", os.NewSyscallError("accept", syscall.EAGAIN))
 }
@@ -421,7 +488,7 @@ const (
 
 // take removes the front of the accept queue if netstack has it ready, or will
 // never have it.
-func (l *Listener) take() (net.Conn, frontState) {
+func (l *Listener) take() (*Endpoint, frontState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	front, ok := l.q.Front()
@@ -435,7 +502,7 @@ func (l *Listener) take() (net.Conn, frontState) {
 		if !l.died(front) {
 			return nil, frontPending
 		}
-		c = newLostConn(front)
+		c = lostEndpoint(front.Flow.Local(), front.Flow.Remote())
 	}
 	delete(l.ready, front.ID)
 	l.q.Accept()
@@ -476,6 +543,11 @@ func (l *Listener) Listen(backlog int) error {
 	defer l.mu.Unlock()
 	if l.closed {
 		return l.opError("listen", net.ErrClosed)
+	}
+	if l.shut.Load() {
+		if err := l.binding.listen(true); err != nil {
+			return l.opError("listen", os.NewSyscallError("listen", err))
+		}
 	}
 	if err := l.q.Listen(backlog); err != nil {
 		return l.listenError(err)
@@ -548,6 +620,10 @@ func (l *Listener) Close() error {
 	l.ep.Close()
 	l.s.remove(l)
 	l.s.lingering.add(l)
+	l.binding.listen(false)
+	if l.owned {
+		l.binding.Release()
+	}
 	return nil
 }
 
@@ -575,14 +651,14 @@ func (l *Listener) resetQueued(queued []listenq.Conn) {
 	for _, c := range queued {
 		// What netstack does not have ready in time it resets by itself when
 		// its listener is closed.
-		if conn, ok := l.await(c.ID, giveUp).(*Conn); ok {
-			conn.abort()
+		if e := l.await(c.ID, giveUp); e != nil && e.ep != nil {
+			e.Abort()
 		}
 	}
 }
 
 // await waits for a promoted connection to be ready; nil means in vain.
-func (l *Listener) await(id listenq.ConnID, giveUp <-chan struct{}) net.Conn {
+func (l *Listener) await(id listenq.ConnID, giveUp <-chan struct{}) *Endpoint {
 	for {
 		l.collect()
 		l.readyMu.Lock()
@@ -604,10 +680,19 @@ func (l *Listener) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: l.network, Addr: l.Addr(), Err: err}
 }
 
-// listenError is what listen(2) reports for an error of listenq.
+// listenError is listenErrno as package net has it.
 func (l *Listener) listenError(err error) error {
-	if errors.Is(err, listenq.ErrBacklog) {
-		err = os.NewSyscallError("listen", syscall.EINVAL)
+	err = listenErrno(err)
+	if _, ok := err.(syscall.Errno); ok {
+		err = os.NewSyscallError("listen", err)
 	}
 	return l.opError("listen", err)
+}
+
+// listenErrno is what listen(2) reports for an error of listenq.
+func listenErrno(err error) error {
+	if errors.Is(err, listenq.ErrBacklog) {
+		return syscall.EINVAL
+	}
+	return err
 }

@@ -1,13 +1,9 @@
 package stack
 
 import (
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-
-	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
-	"gvisor.dev/gvisor/pkg/waiter"
 )
 
 // provenLimit bounds the addresses that are remembered; the kernel's table of
@@ -54,30 +50,4 @@ func (p *proven) has(a netip.Addr) bool {
 	defer p.mu.RUnlock()
 	_, ok := p.known[a]
 	return ok
-}
-
-// connEnd hears of the end of a connection.
-type connEnd Conn
-
-// NotifyEvent implements waiter.EventListener; netstack calls it, possibly with
-// the endpoint locked.
-func (e *connEnd) NotifyEvent(waiter.EventMask) {
-	ep, ok := e.ep.(*tcp.Endpoint)
-	if !ok {
-		return
-	}
-	switch ep.EndpointState() {
-	case tcp.StateTimeWait:
-	case tcp.StateClose:
-		// netstack ends a connection this way also when a RST meets
-		// CLOSE-WAIT.
-		if !e.finished.Load() {
-			return
-		}
-	default:
-		return
-	}
-	if a, ok := e.remote.(*net.TCPAddr); ok {
-		e.s.proven.add(a.AddrPort().Addr())
-	}
 }

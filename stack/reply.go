@@ -41,6 +41,14 @@ func (o *offer) init(g *gstack.Stack, mtu int) error {
 	return nil
 }
 
+// atMost returns the offer of a socket with TCP_MAXSEG; 0 stands for none.
+func (o offer) atMost(maxSegment int) offer {
+	if maxSegment != 0 {
+		o.mss4, o.mss6 = min(o.mss4, maxSegment), min(o.mss6, maxSegment)
+	}
+	return o
+}
+
 // mss is the largest segment that the stack takes from an address.
 func (o *offer) mss(remote tcpip.Address) int {
 	if remote.Len() == header.IPv6AddressSize {
@@ -137,21 +145,21 @@ func (s *Stack) send(id gstack.TransportEndpointID, seg segmentOut) {
 	}
 }
 
-// answer sends what an outcome asks for.
-func (s *Stack) answer(id gstack.TransportEndpointID, o *listenq.Outcome) {
+// answer sends what an outcome asks for, with the offer of its listener.
+func (s *Stack) answer(offer *offer, id gstack.TransportEndpointID, o *listenq.Outcome) {
 	var options [40]byte
-	mss := s.offer.mss(id.RemoteAddress)
+	mss := offer.mss(id.RemoteAddress)
 	seg := segmentOut{seq: o.Seq, ack: o.Ack}
 	switch o.Verdict {
 	case listenq.SendSYNACK, listenq.SendCookie:
 		seg.flags = header.TCPFlagSyn | header.TCPFlagAck
-		seg.window = s.offer.window(mss)
-		seg.options = s.offer.synackOptions(options[:], mss, &o.Handshake)
+		seg.window = offer.window(mss)
+		seg.options = offer.synackOptions(options[:], mss, &o.Handshake)
 	case listenq.SendACK:
 		seg.flags = header.TCPFlagAck
-		seg.window = s.offer.window(mss)
+		seg.window = offer.window(mss)
 		if o.Handshake.Peer.WindowScaling {
-			seg.window >>= s.offer.windowScale
+			seg.window >>= offer.windowScale
 		}
 		if o.Handshake.Peer.Timestamps {
 			seg.options = timestampOption(options[:], o.Handshake.TSVal, o.Handshake.Peer.TSVal)

@@ -18,11 +18,12 @@ func (l *Listener) Shutdown() error {
 		return l.opError("close", net.ErrClosed)
 	}
 	l.shut.Store(true)
+	l.binding.listen(false)
 	queued := l.closeQueue()
 	l.mu.Unlock()
 
 	l.resetQueued(queued)
-	signal(l.wake) // an Accept that waits
+	l.notify() // an Accept that waits
 	return nil
 }
 

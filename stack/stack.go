@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"github.com/ulisten/ulisten/listenq"
@@ -24,6 +24,10 @@ import (
 
 // nicID is the one link of a stack.
 const nicID tcpip.NICID = 1
+
+// firstPort and lastPort are the range that ports are chosen from for sockets that
+// do not care (Linux ip_local_port_range).
+const firstPort, lastPort = 32768, 60999
 
 // Config describes a stack.
 type Config struct {
@@ -76,6 +80,7 @@ type Stack struct {
 	// lingering are closed listeners that still have requests.
 	lingering lingering
 	proven    proven
+	bindings  bindings
 	logger    *slog.Logger
 	offer     offer
 
@@ -92,8 +97,8 @@ type Stack struct {
 	mu        sync.RWMutex
 	closed    bool
 	settings  settings
-	listeners map[*tcp.Endpoint]*Listener
-	past      listenq.Counters // of listeners that were closed
+	listeners map[uint16][]*Listener // by port; the slices never change
+	past      listenq.Counters       // of listeners that were closed
 	dropped   Drops
 }
 
@@ -124,7 +129,7 @@ func New(cfg Config) (*Stack, error) {
 		random:    cfg.Random,
 		profile:   cfg.Profile,
 		settings:  newSettings(cfg.Sysctls),
-		listeners: make(map[*tcp.Endpoint]*Listener),
+		listeners: make(map[uint16][]*Listener),
 	}
 	if s.clock == nil {
 		s.clock = tcpip.NewStdClock()
@@ -190,6 +195,9 @@ func (s *Stack) build(cfg Config) error {
 			return fmt.Errorf("stack: add address %v: %w", p, Errno(err))
 		}
 	}
+	if err := s.g.SetPortRange(firstPort, lastPort); err != nil {
+		return fmt.Errorf("stack: port range: %w", Errno(err))
+	}
 	s.g.SetRouteTable([]tcpip.Route{
 		{Destination: header.IPv4EmptySubnet, NIC: nicID},
 		{Destination: header.IPv6EmptySubnet, NIC: nicID},
@@ -230,11 +238,17 @@ func (s *Stack) Close() error {
 func (s *Stack) Listeners() []*Listener {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	all := make([]*Listener, 0, len(s.listeners))
-	for _, l := range s.listeners {
-		all = append(all, l)
+	var all []*Listener
+	for _, on := range s.listeners {
+		all = append(all, on...)
 	}
 	return all
+}
+
+func (s *Stack) isClosed() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.closed
 }
 
 // add enters a listener into the table before netstack can deliver segments for
@@ -248,7 +262,8 @@ func (s *Stack) add(l *Listener) bool {
 		return false
 	}
 	l.q.SetSysctls(s.settings.of(l.q.Profile())) // one may have changed since the listener read them
-	s.listeners[l.ep] = l
+	port := l.local.Port()
+	s.listeners[port] = append(slices.Clip(s.listeners[port]), l)
 	return true
 }
 
@@ -257,10 +272,17 @@ func (s *Stack) remove(l *Listener) {
 	counters := l.Stats().Counters
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.listeners[l.ep] == l {
-		delete(s.listeners, l.ep)
-		s.past.Add(&counters)
+	port := l.local.Port()
+	i := slices.Index(s.listeners[port], l)
+	if i < 0 {
+		return
 	}
+	s.past.Add(&counters)
+	if len(s.listeners[port]) == 1 {
+		delete(s.listeners, port)
+		return
+	}
+	s.listeners[port] = slices.Delete(slices.Clone(s.listeners[port]), i, i+1)
 }
 
 // Counters returns the sum over all listeners, closed ones included.

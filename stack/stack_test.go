@@ -200,3 +200,9 @@ func TestHTTP(t *testing.T) {
 		require.Equal(t, len(body), len(got))
 	}
 }
+
+// How long a test waits for what must happen, and how often it looks.
+const (
+	patience = 10 * time.Second
+	tick     = time.Millisecond
+)

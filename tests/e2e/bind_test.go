@@ -57,8 +57,8 @@ func TestWildcardBinds(t *testing.T) {
 	}
 }
 
-// Several listeners share a port; the one bound to the client's destination
-// wins over the one bound to all.
+// Several listeners share a port with SO_REUSEPORT; the one bound to the client's
+// destination wins over the one bound to all.
 func TestSpecificBindWins(t *testing.T) {
 	t.Parallel()
 	addresses := []string{":80", http4.String(), http6.String(), netip.AddrPortFrom(other6.Addr(), 80).String()}
@@ -68,7 +68,7 @@ func TestSpecificBindWins(t *testing.T) {
 			lab := newLab(t, labConfig{})
 			listeners := make(map[string]*stack.Listener)
 			for _, i := range order {
-				l, err := lab.s.Listen("tcp", addresses[i], 5, nil)
+				l, err := lab.s.Listen("tcp", addresses[i], 5, &stack.ListenOptions{ReusePort: true})
 				require.NoError(t, err, addresses[i])
 				listeners[addresses[i]] = l
 			}

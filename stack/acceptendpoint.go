@@ -1,0 +1,56 @@
+package stack
+
+import (
+	"syscall"
+
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+var _ waiter.Waitable = (*Listener)(nil)
+
+// AcceptEndpoint is TryAccept for those who build another interface on the stack.
+// Its errors are bare: EAGAIN if no connection is ready, EINVAL if the listener
+// was shut down or closed.
+func (l *Listener) AcceptEndpoint() (*Endpoint, error) {
+	select {
+	case <-l.done:
+		return nil, syscall.EINVAL
+	default:
+	}
+	if l.shut.Load() {
+		return nil, syscall.EINVAL
+	}
+	l.collect()
+	e, state := l.take()
+	if state != frontReady {
+		return nil, syscall.EAGAIN
+	}
+	return e, nil
+}
+
+// Readiness implements waiter.Waitable: a listener is readable while a connection
+// can be accepted.
+func (l *Listener) Readiness(mask waiter.EventMask) waiter.EventMask {
+	l.collect()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	front, ok := l.q.Front()
+	if !ok {
+		return 0
+	}
+	l.readyMu.Lock()
+	defer l.readyMu.Unlock()
+	if _, ok := l.ready[front.ID]; !ok {
+		return 0
+	}
+	return mask & waiter.ReadableEvents
+}
+
+// EventRegister implements waiter.Waitable.
+func (l *Listener) EventRegister(e *waiter.Entry) error {
+	l.events.EventRegister(e)
+	return nil
+}
+
+// EventUnregister implements waiter.Waitable.
+func (l *Listener) EventUnregister(e *waiter.Entry) { l.events.EventUnregister(e) }
