@@ -18,6 +18,9 @@ func (p *Process) Socket(domain, typ, protocol int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	if u, ok := s.(*unixSocket); ok {
+		u.owner = p
+	}
 	return p.installNew(s, typ&modes)
 }
 
@@ -85,6 +88,9 @@ func (ns *Namespace) accept(f *file) (conn sock, addr unix.Sockaddr, err error) 
 	timeout, waits := f.waits(&f.receiveTimeout, 0)
 	err = ns.try(f, waiter.ReadableEvents, timeout, waits, func() (err error) {
 		conn, addr, err = s.accept()
+		if err == unix.EAGAIN && waits && s.Readiness(waiter.EventRdHUp)&waiter.EventRdHUp != 0 {
+			return unix.EINVAL // shut down: none will come (skb_wait_for_more_packets)
+		}
 		return err
 	})
 	return conn, addr, err

@@ -91,6 +91,7 @@ func (p *Process) Recvfrom(fd int, b []byte, flags int) (int, unix.Sockaddr, err
 	}
 	m := newMessage(b)
 	defer m.free()
+	m.wantsAddr = true
 	n, err := p.ns.receive(f, s, m, flags)
 	return n, m.addr, err
 }
@@ -107,7 +108,7 @@ func (p *Process) Recvmsg(fd int, iov [][]byte, oob []byte, flags int) (n, oobn,
 		return 0, 0, 0, nil, err
 	}
 	defer m.free()
-	m.control = oob[:0:len(oob)]
+	m.control, m.process, m.wantsAddr = oob[:0:len(oob)], p, true
 	n, err = p.ns.receive(f, s, m, flags)
 	return n, len(m.control), m.flags, m.addr, err
 }
@@ -140,7 +141,7 @@ func (p *Process) Sendmsg(fd int, iov [][]byte, oob []byte, to unix.Sockaddr, fl
 		return 0, err
 	}
 	defer m.free()
-	m.addr, m.control = to, oob
+	m.addr, m.control, m.process = to, oob, p
 	return p.ns.send(f, s, m, flags)
 }
 

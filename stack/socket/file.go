@@ -76,6 +76,19 @@ func (f *file) sock() (sock, error) {
 	return s, nil
 }
 
+// hold takes a reference, unless the last one is gone.
+func (f *file) hold() bool {
+	for {
+		n := f.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if f.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
 // drop gives up one reference.
 func (f *file) drop() {
 	if f.refs.Add(-1) == 0 {

@@ -22,6 +22,13 @@ type message struct {
 	// flags are MSG_TRUNC, MSG_CTRUNC and the like of a receive.
 	flags int
 
+	// process is the caller of a sendmsg or recvmsg: its descriptors are meant.
+	process *Process
+	// wantsAddr says that the caller asks for the sender's address.
+	wantsAddr bool
+	// waited says that the call has come to EAGAIN before, hence that it waits.
+	waited bool
+
 	one [1][]byte // the usual iov
 }
 

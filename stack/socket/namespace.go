@@ -4,6 +4,7 @@ package socket
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -17,6 +18,11 @@ type Namespace struct {
 	clock tcpip.Clock
 	// sleepers are those of calls that have returned.
 	sleepers sync.Pool
+
+	names unixNames
+	waits unixWaits
+	// filesUnderWay counts the files in messages of unix sockets.
+	filesUnderWay atomic.Int64
 }
 
 // NewNamespace returns the namespace of a stack. Closing the stack ends what its
@@ -33,6 +39,8 @@ func (ns *Namespace) socket(domain, typ, protocol int) (sock, error) {
 			return nil, unix.EPROTONOSUPPORT
 		}
 		return newUDP(ns, domain), nil
+	case domain == unix.AF_UNIX:
+		return ns.unixSocket(typ, protocol)
 	}
 	return nil, unix.EAFNOSUPPORT
 }

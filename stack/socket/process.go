@@ -4,6 +4,7 @@ package socket
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +23,7 @@ var reserved = new(file)
 type Process struct {
 	ns    *Namespace
 	limit int
+	cred  atomic.Pointer[unix.Ucred] // nil for those of the real process
 
 	mu    sync.RWMutex
 	table []descriptor

@@ -47,7 +47,7 @@ func (ns *Namespace) wait(f *file, events waiter.EventMask, timeout time.Duratio
 	}
 	s := ns.sleeper()
 	defer ns.sleepers.Put(s)
-	s.entry.Init(s, events|waiter.EventErr|waiter.EventHUp)
+	s.entry.Init(s, events|waiter.EventErr|waiter.EventHUp|eventRoom)
 	f.EventRegister(&s.entry)
 	defer f.EventUnregister(&s.entry)
 

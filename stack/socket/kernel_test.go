@@ -1,0 +1,312 @@
+//go:build linux
+
+package socket
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/ulisten/ulisten/stack"
+	"github.com/ulisten/ulisten/tun"
+)
+
+// syscalls is what Process and the kernel have in common.
+type syscalls interface {
+	Socket(domain, typ, protocol int) (int, error)
+	Socketpair(domain, typ, protocol int) ([2]int, error)
+	Bind(fd int, addr unix.Sockaddr) error
+	Listen(fd, backlog int) error
+	Accept4(fd, flags int) (int, unix.Sockaddr, error)
+	Connect(fd int, addr unix.Sockaddr) error
+	Getsockname(fd int) (unix.Sockaddr, error)
+	Getpeername(fd int) (unix.Sockaddr, error)
+	Shutdown(fd, how int) error
+	Close(fd int) error
+	Dup(fd int) (int, error)
+	GetsockoptInt(fd, level, name int) (int, error)
+	SetsockoptInt(fd, level, name, value int) error
+	Sendmsg(fd int, iov [][]byte, oob []byte, to unix.Sockaddr, flags int) (int, error)
+	Recvmsg(fd int, iov [][]byte, oob []byte, flags int) (n, oobn, recvflags int, from unix.Sockaddr, err error)
+	Ioctl(fd int, request uint) (int, error)
+	Unlink(path string) error
+}
+
+// ours is a process and the names of its namespace.
+type ours struct{ *Process }
+
+func (o ours) Unlink(path string) error { return o.ns.Unlink(path) }
+
+// kernel is the machine's own.
+type kernel struct{}
+
+func (kernel) Socket(domain, typ, protocol int) (int, error) {
+	return unix.Socket(domain, typ, protocol)
+}
+func (kernel) Socketpair(domain, typ, protocol int) ([2]int, error) {
+	return unix.Socketpair(domain, typ, protocol)
+}
+func (kernel) Bind(fd int, addr unix.Sockaddr) error { return unix.Bind(fd, addr) }
+func (kernel) Listen(fd, backlog int) error          { return unix.Listen(fd, backlog) }
+func (kernel) Accept4(fd, flags int) (int, unix.Sockaddr, error) {
+	return unix.Accept4(fd, flags)
+}
+func (kernel) Connect(fd int, addr unix.Sockaddr) error {
+	if _, ok := addr.(SockaddrUnspec); ok {
+		unspec := unix.RawSockaddrUnix{Family: unix.AF_UNSPEC}
+		return rawConnect(fd, &unspec)
+	}
+	return unix.Connect(fd, addr)
+}
+func (kernel) Getsockname(fd int) (unix.Sockaddr, error) { return unix.Getsockname(fd) }
+func (kernel) Getpeername(fd int) (unix.Sockaddr, error) { return unix.Getpeername(fd) }
+func (kernel) Shutdown(fd, how int) error                { return unix.Shutdown(fd, how) }
+func (kernel) Close(fd int) error                        { return unix.Close(fd) }
+func (kernel) Dup(fd int) (int, error)                   { return unix.Dup(fd) }
+func (kernel) GetsockoptInt(fd, level, name int) (int, error) {
+	return unix.GetsockoptInt(fd, level, name)
+}
+func (kernel) SetsockoptInt(fd, level, name, value int) error {
+	return unix.SetsockoptInt(fd, level, name, value)
+}
+func (kernel) Sendmsg(fd int, iov [][]byte, oob []byte, to unix.Sockaddr, flags int) (int, error) {
+	return unix.SendmsgBuffers(fd, iov, oob, to, flags|unix.MSG_NOSIGNAL)
+}
+func (kernel) Recvmsg(fd int, iov [][]byte, oob []byte, flags int) (n, oobn, recvflags int, from unix.Sockaddr, err error) {
+	return unix.RecvmsgBuffers(fd, iov, oob, flags)
+}
+func (kernel) Ioctl(fd int, request uint) (int, error) { return unix.IoctlGetInt(fd, request) }
+func (kernel) Unlink(path string) error                { return unix.Unlink(path) }
+
+// newTestProcess returns a process in a namespace of its own.
+func newTestProcess(t testing.TB) *Process {
+	a, b := tun.Pipe(tun.PipeConfig{})
+	b.Close()
+	s, err := stack.New(stack.Config{Link: a, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	p := NewNamespace(s).Process(1 << 16)
+	t.Cleanup(p.CloseAll)
+	return p
+}
+
+// rawConnect is connect(2) with an address that package unix has no type for.
+func rawConnect(fd int, addr *unix.RawSockaddrUnix) error {
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(addr)), unix.SizeofSockaddrUnix)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// A world is one of two in which the same calls are made; what they return is
+// written down.
+type world struct {
+	syscalls
+	t       require.TestingT
+	dir     string // in front of every path
+	mark    string // in front of every abstract name
+	handles map[string]int
+	order   []string
+	log     strings.Builder
+}
+
+func newWorlds(t *testing.T, tt require.TestingT) (linux, own *world) {
+	dir, err := os.MkdirTemp("", "u")
+	require.NoError(t, err)
+	linux = &world{syscalls: kernel{}, t: tt, dir: dir + "/", mark: filepath.Base(dir), handles: map[string]int{}}
+	own = &world{syscalls: ours{newTestProcess(t)}, t: tt, handles: map[string]int{}}
+	return linux, own
+}
+
+func (w *world) end() {
+	for _, fd := range w.handles {
+		w.Close(fd)
+	}
+	if w.dir != "" {
+		os.RemoveAll(w.dir)
+	}
+}
+
+var autobound = regexp.MustCompile(`^@[0-9a-f]{5}$`)
+
+// addr is the world's address for a name of a script; "-" is none and "unspec" an
+// AF_UNSPEC one.
+func (w *world) addr(name string) unix.Sockaddr {
+	switch {
+	case name == "-":
+		return nil
+	case name == "unspec":
+		return SockaddrUnspec{}
+	case name == "inet":
+		return &unix.SockaddrInet4{}
+	case strings.HasPrefix(name, "@"):
+		name = "@" + w.mark + name[1:]
+	case strings.HasPrefix(name, "/"):
+		name = w.dir + name[1:]
+	}
+	return &unix.SockaddrUnix{Name: name}
+}
+
+func (w *world) show(addr unix.Sockaddr) string {
+	sa, ok := addr.(*unix.SockaddrUnix)
+	switch {
+	case addr == nil:
+		return "none"
+	case !ok:
+		return fmt.Sprintf("%T", addr)
+	case autobound.MatchString(sa.Name):
+		return "autobound"
+	case w.mark != "" && strings.HasPrefix(sa.Name, "@"+w.mark):
+		return "@" + sa.Name[1+len(w.mark):]
+	case w.dir != "" && strings.HasPrefix(sa.Name, w.dir):
+		return "/" + sa.Name[len(w.dir):]
+	case w.dir == "" && sa.Name != "" && sa.Name[0] != '@':
+		return "/" + sa.Name
+	}
+	return sa.Name
+}
+
+func (w *world) note(format string, args ...any) { fmt.Fprintf(&w.log, format+"\n", args...) }
+
+func errnoName(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return unix.ErrnoName(err.(unix.Errno))
+}
+
+func (w *world) add(h string, fd int) {
+	w.handles[h] = fd
+	w.order = append(w.order, h)
+}
+
+// fd is the descriptor of a handle, or one that is none.
+func (w *world) fd(h string) int {
+	if fd, ok := w.handles[h]; ok {
+		return fd
+	}
+	return -1
+}
+
+func (w *world) socket(h string, typ int) {
+	fd, err := w.Socket(unix.AF_UNIX, typ|unix.SOCK_NONBLOCK, 0)
+	w.note("%s = socket(%d): %s", h, typ, errnoName(err))
+	if err == nil {
+		w.add(h, fd)
+	}
+}
+
+func (w *world) pair(a, b string, typ int) {
+	fds, err := w.Socketpair(unix.AF_UNIX, typ|unix.SOCK_NONBLOCK, 0)
+	w.note("%s, %s = socketpair(%d): %s", a, b, typ, errnoName(err))
+	if err == nil {
+		w.add(a, fds[0])
+		w.add(b, fds[1])
+	}
+}
+
+func (w *world) bind(h, name string) {
+	w.note("bind(%s, %q): %s", h, name, errnoName(w.Bind(w.fd(h), w.addr(name))))
+}
+
+func (w *world) listen(h string, backlog int) {
+	w.note("listen(%s, %d): %s", h, backlog, errnoName(w.Listen(w.fd(h), backlog)))
+}
+
+func (w *world) connect(h, name string) {
+	w.note("connect(%s, %q): %s", h, name, errnoName(w.Connect(w.fd(h), w.addr(name))))
+}
+
+func (w *world) accept(h, listener string) {
+	fd, addr, err := w.Accept4(w.fd(listener), unix.SOCK_NONBLOCK)
+	w.note("%s = accept(%s): %s %s", h, listener, w.show(addr), errnoName(err))
+	if err == nil {
+		w.add(h, fd)
+	}
+}
+
+func (w *world) names(h string) {
+	name, err := w.Getsockname(w.fd(h))
+	w.note("getsockname(%s): %s %s", h, w.show(name), errnoName(err))
+	name, err = w.Getpeername(w.fd(h))
+	w.note("getpeername(%s): %s %s", h, w.show(name), errnoName(err))
+}
+
+func (w *world) send(h, data, to string, flags int) {
+	w.sendIov(h, [][]byte{[]byte(data)}, to, flags)
+}
+
+func (w *world) sendIov(h string, iov [][]byte, to string, flags int) {
+	size := 0
+	for _, b := range iov {
+		size += len(b)
+	}
+	n, err := w.Sendmsg(w.fd(h), iov, nil, w.addr(to), flags)
+	if err != nil {
+		n = 0
+	}
+	w.note("send(%s, %d bytes, %q, %#x): %d %s", h, size, to, flags, n, errnoName(err))
+}
+
+func (w *world) recv(h string, size, flags int) {
+	b := make([]byte, size)
+	n, oobn, recvflags, from, err := w.Recvmsg(w.fd(h), [][]byte{b}, nil, flags)
+	if err != nil {
+		n, recvflags, from = 0, 0, nil
+	}
+	shown := b[:min(n, size)]
+	if len(shown) > 40 {
+		shown = append(append([]byte{}, shown[:20]...), shown[len(shown)-20:]...)
+	}
+	w.note("recv(%s, %d, %#x): %d %q %d %#x %s %s", h, size, flags, n, shown, oobn, recvflags&^unix.MSG_CMSG_CLOEXEC, w.show(from), errnoName(err))
+}
+
+func (w *world) shutdown(h string, how int) {
+	w.note("shutdown(%s, %d): %s", h, how, errnoName(w.Shutdown(w.fd(h), how)))
+}
+
+func (w *world) close(h string) {
+	w.note("close(%s): %s", h, errnoName(w.Close(w.fd(h))))
+	delete(w.handles, h)
+}
+
+func (w *world) unlink(path string) {
+	name := w.addr(path).(*unix.SockaddrUnix).Name
+	w.note("unlink(%q): %s", path, errnoName(w.Unlink(name)))
+}
+
+func (w *world) ioctl(h string, request uint) {
+	n, err := w.Ioctl(w.fd(h), request)
+	w.note("ioctl(%s, %#x): %d %s", h, request, n, errnoName(err))
+}
+
+func (w *world) option(h string, level, name int) {
+	v, err := w.GetsockoptInt(w.fd(h), level, name)
+	w.note("getsockopt(%s, %d, %d): %d %s", h, level, name, v, errnoName(err))
+}
+
+func (w *world) setOption(h string, level, name, value int) {
+	w.note("setsockopt(%s, %d, %d, %d): %s", h, level, name, value, errnoName(w.SetsockoptInt(w.fd(h), level, name, value)))
+}
+
+// requireSameLog compares what two worlds have written down, and shows the first
+// difference with what led to it.
+func requireSameLog(t require.TestingT, linux, own *world) {
+	want, got := strings.Split(linux.log.String(), "\n"), strings.Split(own.log.String(), "\n")
+	for i := range min(len(want), len(got)) {
+		if want[i] != got[i] {
+			before := strings.Join(want[max(0, i-15):i], "\n")
+			require.FailNow(t, "unlike the kernel", "%s\nkernel: %s\nours:   %s", before, want[i], got[i])
+		}
+	}
+	require.Equal(t, len(want), len(got))
+}
