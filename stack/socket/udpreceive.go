@@ -151,7 +151,7 @@ func (w *scatter) Write(b []byte) (int, error) {
 	n := len(b)
 	at := 0
 	for _, to := range w.m.iov {
-		if at += len(to); at > w.offset {
+		if at += len(to); at > w.offset && len(b) > 0 {
 			done := copy(to[len(to)-(at-w.offset):], b)
 			w.offset += done
 			b = b[done:]
