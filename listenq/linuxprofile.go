@@ -21,9 +21,10 @@ const (
 	maxWindowScale = 14
 )
 
-// linux6 is Linux 6.18, whose rules were all measured.
+// linux6 is Linux 6.18. What is called measured is checked against recordings of
+// a live kernel, in testdata/linux.
 func linux6() *Profile {
-	return &Profile{
+	p := &Profile{
 		Name:  "linux-6",
 		Title: "Linux 6.18",
 		Backlog: BacklogRules{
@@ -89,6 +90,67 @@ func linux6() *Profile {
 			Cookies:   "SyncookiesSent",
 		},
 	}
+	p.cite(citations{
+		"backlog":               {Measured, "recordings backlog-*, somaxconn-*; __sys_listen_socket, net/socket.c", ""},
+		"accept-queue":          {Measured, "recordings backlog-0 to -5, final-ack-full-*, abort-*; sk_acceptq_is_full, include/net/sock.h", ""},
+		"syn-queue":             {Measured, "recordings syn-queue-*, last-quarter*, young-old-*; tcp_conn_request, net/ipv4/tcp_input.c", ""},
+		"syn-queue.maximum":     {Measured, "recording last-quarter-cookies-1", "tcp_max_syn_backlog is not the size of the SYN queue"},
+		"syn-ack":               {Measured, "recordings synack-*; reqsk_timer_handler, net/ipv4/inet_connection_sock.c", "the kernel's timer wheel is up to 12 % late"},
+		"half-open":             {Measured, "recordings duplicate-syn*, syn-other-*, rst-*, bad-ack, ack-out-of-window; tcp_check_req, net/ipv4/tcp_minisocks.c", ""},
+		"half-open.rst-removes": {Measured, "recordings rst-half-open, rst-ack-half-open", "the sources of 6.18.24 and 7.1.5 remove for every RST in the window"},
+		"cookies":               {Measured, "recordings cookie*, syncookies-2", ""},
+		"cookies.period":        {FromSource, "Linux 6.18: TCP_SYNCOOKIE_PERIOD, include/net/tcp.h", ""},
+		"cookies.periods":       {FromSource, "Linux 6.18: MAX_SYNCOOKIE_AGE, include/net/tcp.h", ""},
+		"cookies.remember":      {FromSource, "Linux 6.18: TCP_SYNCOOKIE_VALID, include/net/tcp.h", ""},
+		"socket":                {Measured, "recordings queued-*, relisten-*, close-listener*, defer-accept-*", ""},
+		"tools":                 {Measured, "ss of iproute2, /proc/net/netstat", ""},
+	})
+	return p
+}
+
+// linux26 is Linux 2.6.32, the kernel of a generation of servers. What later
+// releases changed: the accept queue is no bar to a SYN while the SYN queue is
+// quiet, the SYN queue's size is a power of two, the first timeout is 3 s.
+func linux26() *Profile {
+	p := linux6()
+	p.Name, p.Title = "linux-2.6", "Linux 2.6.32"
+	p.Backlog.Maximum = 128
+	p.AcceptQueue.FullSYN = SYNDroppedIfYoung
+	p.SYNQueue.Capacity = Formula{Times: 1, Plus: 1, PowerOfTwo: true, AtLeast: 16}
+	p.SYNQueue.Maximum = 1024
+	p.SYNQueue.Setting = "net.ipv4.tcp_max_syn_backlog"
+	p.SYNQueue.Shed = ShedFromHalf
+	p.SYNACK.Waits = []time.Duration{
+		3 * time.Second, 6 * time.Second, 12 * time.Second, 24 * time.Second,
+		48 * time.Second, 96 * time.Second, 120 * time.Second,
+	}
+	p.HalfOpen.DuplicateTimer = TimerGoesOn
+	p.HalfOpen.RSTRemoves = RSTAnywhere
+	p.HalfOpen.RSTInWindow = AnswerNothing
+	p.HalfOpen.RateLimit = 0
+	p.HalfOpen.Setting = ""
+	p.Cookies.Use = CookiesNever
+	p.Cookies.Periods = 4
+	p.Cookies.Remember = 3 * time.Second
+	p.Socket.CloseHalfOpen = CloseRemoves
+	p.Tools.Drops = "ListenDrops"
+	p.cite(citations{
+		"backlog":               {FromSource, "Linux 2.6.32: sys_listen, net/socket.c; SOMAXCONN, include/linux/socket.h", ""},
+		"accept-queue":          {FromSource, "Linux 2.6.32: tcp_v4_syn_recv_sock, net/ipv4/tcp_ipv4.c; tcp_check_req, net/ipv4/tcp_minisocks.c", ""},
+		"accept-queue.full-syn": {FromSource, "Linux 2.6.32: tcp_v4_conn_request, net/ipv4/tcp_ipv4.c", "the SYN is dropped only if inet_csk_reqsk_queue_young is above 1"},
+		"syn-queue":             {FromSource, "Linux 2.6.32: tcp_v4_conn_request, net/ipv4/tcp_ipv4.c; inet_csk_reqsk_queue_prune", ""},
+		"syn-queue.capacity":    {FromSource, "Linux 2.6.32: reqsk_queue_alloc, net/core/request_sock.c", "the kernel fixes it at the first listen; here listen again moves it"},
+		"syn-queue.maximum":     {Documented, "Linux 2.6.32: Documentation/networking/ip-sysctl.txt", "1024 with more than 128 MB of memory, else 128"},
+		"syn-ack":               {FromSource, "Linux 2.6.32: inet_csk_reqsk_queue_prune, net/ipv4/inet_connection_sock.c; TCP_TIMEOUT_INIT", "the kernel looks every 200 ms only"},
+		"half-open":             {FromSource, "Linux 2.6.32: tcp_check_req, net/ipv4/tcp_minisocks.c", ""},
+		"cookies":               {FromSource, "Linux 2.6.32: net/ipv4/syncookies.c", "its table has eight segment sizes, here four"},
+		"cookies.use":           {FromSource, "Linux 2.6.32: SYNC_INIT, net/ipv4/tcp_minisocks.c", "distributions often switched them on"},
+		"cookies.remember":      {FromSource, "Linux 2.6.32: tcp_synq_no_recent_overflow, include/net/tcp.h", ""},
+		"socket":                {FromSource, "Linux 2.6.32: inet_csk_listen_stop, inet_csk_accept, net/ipv4/inet_connection_sock.c", ""},
+		"tools":                 {FromSource, "Linux 2.6.32: net/ipv4/proc.c", ""},
+		"tools.drops":           {FromSource, "Linux 2.6.32: tcp_v4_conn_request, tcp_v4_syn_recv_sock", "a SYN that is dropped ticks nothing there, here it does"},
+	})
+	return p
 }
 
 // Limit returns what listen(2) of Linux makes of a backlog; see Profile.Limit for

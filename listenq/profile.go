@@ -73,6 +73,8 @@ type AcceptQueueRules struct {
 type SYNQueueRules struct {
 	// Capacity is how many requests fit. The limit that it is reckoned from is
 	// first cut to Maximum, if that is not 0, which Setting moves.
+	//
+	// With the scope of the system a Listener alone stands for the machine.
 	Capacity Formula `yaml:"capacity"`
 	Maximum  int     `yaml:"maximum"`
 	Setting  string  `yaml:"setting"`
@@ -104,8 +106,8 @@ type SYNACKRules struct {
 
 // HalfOpenRules are about segments for a request that do not complete it.
 type HalfOpenRules struct {
-	// DuplicateSYN answers the request's own SYN, DuplicateTimer says what that
-	// does to the schedule.
+	// DuplicateSYN answers the request's own SYN, DuplicateTimer says what a SYN
+	// that is answered by the SYN-ACK does to the schedule.
 	DuplicateSYN   Answer    `yaml:"duplicate-syn"`
 	DuplicateTimer TimerRule `yaml:"duplicate-timer"`
 	// SYNBelow, SYNInside and SYNBeyond answer a SYN with another number: one

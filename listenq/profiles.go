@@ -1,7 +1,9 @@
 package listenq
 
 // catalogue makes the built-in profiles, in the order that they are listed.
-var catalogue = []func() *Profile{linux6}
+var catalogue = []func() *Profile{
+	linux6, linux26, windows, windowsNT4Workstation, freebsd, macos, openbsd, netbsd, illumos, lwip, gvisor, netstack,
+}
 
 // defaultProfile is the profile of a Config without one.
 var defaultProfile = linux6()

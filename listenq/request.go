@@ -9,7 +9,7 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 	oldTimestamp := r.pawsReject(&seg.Options)
 
 	if seg.Seq == r.irs && seg.Flags&(SYN|RST|ACK) == SYN && !oldTimestamp {
-		l.duplicateSYN(now, r, s, seg, out)
+		l.answer(now, r, s, seg, l.profile.HalfOpen.DuplicateSYN, DuplicateSYN, out)
 		return
 	}
 
@@ -96,21 +96,17 @@ func (l *Listener) fullACKRule() ACKRule {
 	}
 }
 
-// duplicateSYN is the request's own SYN once more.
-func (l *Listener) duplicateSYN(now time.Duration, r *request, s slot, seg *Segment, out *Outcome) {
-	l.answer(now, r, s, seg, l.profile.HalfOpen.DuplicateSYN, DuplicateSYN, out)
-	if out.Reason == RateLimited || out.Removed {
+// rearm is what a SYN does to the timer whose answer is the SYN-ACK.
+func (l *Listener) rearm(now time.Duration, r *request, s slot) {
+	rule := l.profile.HalfOpen.DuplicateTimer
+	if rule == TimerGoesOn {
 		return
 	}
-	switch l.profile.HalfOpen.DuplicateTimer {
-	case TimerRestarts:
-		l.syn.disarm(s)
-		l.syn.arm(s, now+l.schedule.wait(r.timeouts))
-	case TimerFromZero:
-		l.syn.disarm(s)
+	l.syn.disarm(s)
+	if rule == TimerFromZero {
 		l.syn.rejuvenate(r)
-		l.syn.arm(s, now+l.schedule.wait(0))
 	}
+	l.syn.arm(s, now+l.schedule.wait(r.timeouts))
 }
 
 // outside is the answer to a segment that lies outside the window.
@@ -138,6 +134,9 @@ func (l *Listener) answer(now time.Duration, r *request, s slot, seg *Segment, a
 	case AnswerACK:
 		l.ackRequest(now, r, why, out)
 	case AnswerSYNACK:
+		if seg.Flags&(SYN|ACK) == SYN {
+			l.rearm(now, r, s)
+		}
 		l.repeatSYNACK(now, r, why, out)
 	case AnswerRST:
 		l.reset(seg, why, out)

@@ -22,9 +22,9 @@ func (e *ProfileError) Error() string {
 	return fmt.Sprintf("profile %q: %s: %s", clip(e.Profile), e.Field, e.Reason)
 }
 
-// Fields yields every rule of a profile, with its path: name, title and citations
+// fields yields every rule of a profile, with its path: name, title and citations
 // are none.
-func (p *Profile) Fields() iter.Seq2[string, any] {
+func (p *Profile) fields() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		v := reflect.ValueOf(p).Elem()
 		for i := range v.NumField() {
@@ -59,7 +59,7 @@ func (p *Profile) Validate() error {
 	v := validator{p: p}
 	v.check(p.Name != "" && strings.Trim(p.Name, "abcdefghijklmnopqrstuvwxyz0123456789.-") == "",
 		"name", "use small letters, digits, dots and hyphens")
-	for path, value := range p.Fields() {
+	for path, value := range p.fields() {
 		if m, ok := value.(encoding.TextMarshaler); ok {
 			_, err := m.MarshalText()
 			v.check(err == nil, path, "%v", err)
