@@ -10,7 +10,7 @@ type citations map[string]Citation
 // speak of keep what they have.
 func (p *Profile) cite(c citations) {
 	all := make(map[string]Citation)
-	for path := range p.fields() {
+	for path := range p.Fields() {
 		group, _, _ := strings.Cut(path, ".")
 		for _, from := range []struct {
 			known map[string]Citation

@@ -214,9 +214,15 @@ func (l *Listener) Backlog() int { return l.cfg.Backlog }
 // longer than it.
 func (l *Listener) Limit() int { return l.limit }
 
-// AcceptCapacity returns how many connections complete one after the other while
-// nobody calls accept; -1 stands for unlimited.
-func (l *Listener) AcceptCapacity() int { return shown(min(l.room.atSYN, l.room.atACK)) }
+// AcceptCapacity returns how many connections can wait for accept at most, however
+// they arrive; -1 stands for unlimited. Where the room at a SYN is less, fewer
+// complete one after the other.
+func (l *Listener) AcceptCapacity() int {
+	if l.profile.AcceptQueue.Counts == CountHalfOpen || l.room.atACK == unlimited {
+		return shown(min(l.room.atSYN, l.room.atACK))
+	}
+	return l.room.atACK
+}
 
 // SYNCapacity returns how many requests fit into the SYN queue; -1 stands for
 // unlimited. Where they count in the accept queue, it is that which fills up.

@@ -15,7 +15,7 @@ func lwip() *Profile {
 		AcceptQueue: AcceptQueueRules{
 			Counts:  CountHalfOpen,
 			AtSYN:   Formula{Times: 1},
-			AtACK:   Formula{Unlimited: true},
+			AtACK:   Formula{Plus: 127},
 			FullSYN: SYNDropped,
 			FullACK: ACKReset,
 		},
@@ -47,7 +47,7 @@ func lwip() *Profile {
 	p.cite(citations{
 		"backlog":                   {FromSource, "lwIP 3d896ba0: lwip_listen, src/api/sockets.c; TCP_DEFAULT_LISTEN_BACKLOG, src/include/lwip/opt.h", "without TCP_LISTEN_BACKLOG, the default, there is no limit"},
 		"accept-queue":              {FromSource, "lwIP 3d896ba0: tcp_listen_input, src/core/tcp_in.c; tcp_backlog_delayed, src/core/tcp.c", ""},
-		"accept-queue.at-ack":       {FromSource, "lwIP 3d896ba0: accept_function, src/api/api_msg.c", "DEFAULT_ACCEPTMBOX_SIZE can be smaller; set it here"},
+		"accept-queue.at-ack":       {FromSource, "lwIP: accept_function, src/api/api_msg.c 3d896ba0; SYS_MBOX_SIZE 128, contrib/ports/unix/port/sys_arch.c", "the accept mailbox of the Unix port; others use DEFAULT_ACCEPTMBOX_SIZE"},
 		"syn-queue":                 {FromSource, "lwIP 3d896ba0: tcp_listen_input, src/core/tcp_in.c", "requests take places of the accept queue"},
 		"syn-ack":                   {FromSource, "lwIP 3d896ba0: tcp_slowtmr, TCP_SYN_RCVD_TIMEOUT, src/core/tcp.c", "in ticks of 500 ms; the end comes 20.5 s after the last segment"},
 		"half-open":                 {FromSource, "lwIP 3d896ba0: tcp_process, src/core/tcp_in.c", ""},

@@ -24,7 +24,7 @@ func TestProfilesAreSoundAndCited(t *testing.T) {
 			require.False(t, seen[p.Name])
 			seen[p.Name] = true
 			fields := 0
-			for path := range p.fields() {
+			for path := range p.Fields() {
 				c, ok := p.Citations[path]
 				require.True(t, ok, "%s has no citation", path)
 				require.True(t, c.Source != "" || c.Verified == Guess, "%s has no source", path)
@@ -114,18 +114,14 @@ func TestLimits(t *testing.T) {
 				}
 			}
 			require.Equal(t, l.SYNCapacity(), shown["syn-queue.capacity"])
-			require.Equal(t, shownMin(shown["accept-queue.at-syn"], shown["accept-queue.at-ack"]), l.AcceptCapacity())
+			most := shown["accept-queue.at-ack"]
+			if most == -1 || p.AcceptQueue.Counts == CountHalfOpen {
+				most = int(min(uint(shown["accept-queue.at-syn"]), uint(most)))
+			}
+			require.Equal(t, most, l.AcceptCapacity())
 		}
 	}
 	require.Len(t, Profiles(), 12)
-}
-
-// shownMin is the smaller of two capacities of which -1 is unlimited.
-func shownMin(a, b int) int {
-	if a == -1 || b != -1 && b < a {
-		return b
-	}
-	return a
 }
 
 // A platform's maximum can be raised by whoever asks.
@@ -195,7 +191,7 @@ func FuzzFormula(f *testing.F) {
 
 func TestRuleWords(t *testing.T) {
 	for _, p := range Profiles() {
-		for path, value := range p.fields() {
+		for path, value := range p.Fields() {
 			if m, ok := value.(interface{ MarshalText() ([]byte, error) }); ok {
 				_, err := m.MarshalText()
 				require.NoError(t, err, path)
@@ -216,17 +212,20 @@ func TestRuleWords(t *testing.T) {
 // A profile that contradicts itself is refused, and so is a listener with it.
 func TestContradictions(t *testing.T) {
 	for want, change := range map[string]func(*Profile){
-		`name: use small letters, digits, dots and hyphens`:                                        func(p *Profile) { p.Name = "Linux 6" },
-		`backlog.maximum: -1: use 0 to 2147483647`:                                                 func(p *Profile) { p.Backlog.Maximum = -1 },
-		`backlog.zero: zero is no hint: use zero, one, maximum or refuse`:                          func(p *Profile) { p.Backlog.Zero = TakeHint },
-		`backlog.minimum: 5000 is more than backlog.maximum, 4096`:                                 func(p *Profile) { p.Backlog.Minimum = 5000 },
-		`backlog.plain-maximum: 5000 is more than backlog.maximum, 4096`:                           func(p *Profile) { p.Backlog.PlainMaximum = 5000 },
-		`backlog.hint-minimum: 7 is more than backlog.hint-maximum, 6`:                             func(p *Profile) { p.Backlog.HintMinimum, p.Backlog.HintMaximum = 7, 6 },
-		`backlog.negative: 77 stands for none of maximum, zero, one, hint, refuse`:                 func(p *Profile) { p.Backlog.Negative = 77 },
-		`accept-queue.at-syn: capacity below zero: n-2 is -1 for a limit of 1`:                     func(p *Profile) { p.AcceptQueue.AtSYN = Formula{Times: 1, Plus: -2} },
-		`accept-queue.at-ack: nothing ever fits: 0 is 0 for the largest limit, 4096`:               func(p *Profile) { p.AcceptQueue.AtACK = Formula{} },
-		`accept-queue.at-ack: the accept queue grows without bound: limit it here or at-syn`:       func(p *Profile) { p.AcceptQueue.AtSYN.Unlimited, p.AcceptQueue.AtACK.Unlimited = true, true },
-		`accept-queue.full-syn: evict-oldest makes no room where accept-queue.counts is queued`:    func(p *Profile) { p.AcceptQueue.FullSYN = SYNEvictsOldest },
+		`name: use small letters, digits, dots and hyphens`:                                     func(p *Profile) { p.Name = "Linux 6" },
+		`backlog.maximum: -1: use 0 to 2147483647`:                                              func(p *Profile) { p.Backlog.Maximum = -1 },
+		`backlog.zero: zero is no hint: use zero, one, maximum or refuse`:                       func(p *Profile) { p.Backlog.Zero = TakeHint },
+		`backlog.minimum: 5000 is more than backlog.maximum, 4096`:                              func(p *Profile) { p.Backlog.Minimum = 5000 },
+		`backlog.plain-maximum: 5000 is more than backlog.maximum, 4096`:                        func(p *Profile) { p.Backlog.PlainMaximum = 5000 },
+		`backlog.hint-minimum: 7 is more than backlog.hint-maximum, 6`:                          func(p *Profile) { p.Backlog.HintMinimum, p.Backlog.HintMaximum = 7, 6 },
+		`backlog.negative: 77 stands for none of maximum, zero, one, hint, refuse`:              func(p *Profile) { p.Backlog.Negative = 77 },
+		`accept-queue.at-syn: capacity below zero: n-2 is -1 for a limit of 1`:                  func(p *Profile) { p.AcceptQueue.AtSYN = Formula{Times: 1, Plus: -2} },
+		`accept-queue.at-ack: nothing ever fits: 0 is 0 for the largest limit, 4096`:            func(p *Profile) { p.AcceptQueue.AtACK = Formula{} },
+		`accept-queue.at-ack: the accept queue grows without bound: limit it here or at-syn`:    func(p *Profile) { p.AcceptQueue.AtSYN.Unlimited, p.AcceptQueue.AtACK.Unlimited = true, true },
+		`accept-queue.full-syn: evict-oldest makes no room where accept-queue.counts is queued`: func(p *Profile) { p.AcceptQueue.FullSYN = SYNEvictsOldest },
+		`accept-queue.at-ack: connections that have released their place wait without bound: `: func(p *Profile) {
+			p.AcceptQueue.AtACK, p.Socket.QueuedReset = Formula{Unlimited: true}, ResetReleased
+		},
 		`syn-queue.capacity: the SYN queue grows without bound: nothing else limits it`:            func(p *Profile) { p.SYNQueue.Capacity = Formula{Unlimited: true} },
 		`syn-queue.per-bucket: 0 requests in each of 5 buckets: set both or neither`:               func(p *Profile) { p.SYNQueue.Buckets = 5 },
 		`syn-queue.full: use drop, reset, cookie, evict-oldest or evict-timed-out`:                 func(p *Profile) { p.SYNQueue.Full = SYNDroppedIfYoung },

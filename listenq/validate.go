@@ -22,9 +22,9 @@ func (e *ProfileError) Error() string {
 	return fmt.Sprintf("profile %q: %s: %s", clip(e.Profile), e.Field, e.Reason)
 }
 
-// fields yields every rule of a profile, with its path: name, title and citations
+// Fields yields every rule of a profile, with its path: name, title and citations
 // are none.
-func (p *Profile) fields() iter.Seq2[string, any] {
+func (p *Profile) Fields() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		v := reflect.ValueOf(p).Elem()
 		for i := range v.NumField() {
@@ -59,7 +59,7 @@ func (p *Profile) Validate() error {
 	v := validator{p: p}
 	v.check(p.Name != "" && strings.Trim(p.Name, "abcdefghijklmnopqrstuvwxyz0123456789.-") == "",
 		"name", "use small letters, digits, dots and hyphens")
-	for path, value := range p.fields() {
+	for path, value := range p.Fields() {
 		if m, ok := value.(encoding.TextMarshaler); ok {
 			_, err := m.MarshalText()
 			v.check(err == nil, path, "%v", err)
@@ -134,6 +134,8 @@ func (v *validator) acceptQueue(a *AcceptQueueRules) {
 	v.capacity(a.AtACK, "accept-queue.at-ack")
 	v.check(!a.AtACK.Unlimited || !a.AtSYN.Unlimited && a.FullSYN != SYNDroppedIfYoung,
 		"accept-queue.at-ack", "the accept queue grows without bound: limit it here or at-syn")
+	v.check(!a.AtACK.Unlimited || v.p.Socket.QueuedReset != ResetReleased,
+		"accept-queue.at-ack", "connections that have released their place wait without bound: limit them here")
 	v.check(a.FullSYN != SYNGetsCookie, "accept-queue.full-syn",
 		"a cookie does not help a full accept queue: use drop, drop-if-young, reset or evict-oldest")
 	v.check(!a.FullSYN.evicts() || a.Counts == CountHalfOpen, "accept-queue.full-syn",
