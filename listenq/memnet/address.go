@@ -3,6 +3,7 @@ package memnet
 import (
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -36,9 +37,11 @@ func (n *Network) resolve(network, address string) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	port, err := net.LookupPort(network, service)
+	// Not net.LookupPort: it may wait on a channel of its own that no bubble
+	// knows.
+	port, err := strconv.ParseUint(service, 10, 16)
 	if err != nil {
-		return netip.AddrPort{}, err
+		return netip.AddrPort{}, &net.AddrError{Err: "port is not a number from 0 to 65535", Addr: address}
 	}
 	addr, err := n.lookup(network, host)
 	return netip.AddrPortFrom(addr, uint16(port)), err

@@ -163,17 +163,19 @@ func (c *Conn) takeFailure() error {
 	return err
 }
 
-// keep stores what the peer sends, as far as there is room; nobody will miss
-// what is sent to an end that does not read any more.
+// keep stores what the peer sends, as far as there is room. What nobody will read
+// is not stored; the peer of a closed end does not know, and its room shrinks
+// until the RST.
 func (c *Conn) keep(b []byte) int {
-	if c.closed || c.noRead {
+	n := max(0, min(c.room(), len(b)))
+	switch {
+	case c.closed:
+		c.owed += n
+	case c.noRead:
 		return len(b)
+	default:
+		c.rx.write(b[:n])
 	}
-	n := min(c.room(), len(b))
-	if n <= 0 {
-		return 0
-	}
-	c.rx.write(b[:n])
 	return n
 }
 
@@ -287,12 +289,12 @@ func (c *Conn) Close() error {
 	rst := !c.dead && (c.linger == 0 || c.arrived > 0)
 	fin := !c.dead && !rst && !c.noWrite
 	c.closed, c.noWrite = true, true
-	c.rx, c.arrived = buffer{}, 0
+	c.drop()
+	c.rx = buffer{}
 	c.readDeadline.stop()
 	c.writeDeadline.stop()
 	c.readable.Broadcast()
 	c.writable.Broadcast()
-	c.peer.writable.Broadcast() // it has all the room that it wants, until the RST
 	c.k.mu.Unlock()
 	switch {
 	case rst:

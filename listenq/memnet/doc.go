@@ -61,7 +61,7 @@
 //
 // A connect that succeeded is not yet a connection at the listener: its final
 // ACK may have met a full accept queue. What the client writes then is sent
-// again after 200 ms, 600 ms and so on, as Linux does it, until the listener has
+// again after 200 ms and a round trip, doubled each time as Linux does it, until the listener has
 // room, answers with RST or 15 retransmissions are over.
 //
 // # Limits
