@@ -114,7 +114,7 @@ func (lab *lab) overlap(opts *memnet.ListenOptions) (l *memnet.Listener, second 
 	l = lab.listen(1, opts)
 	lab.dial()
 	go lab.dial()
-	time.Sleep(1)
+	time.Sleep(time.Nanosecond)
 	return l, lab.dial()
 }
 
