@@ -5,7 +5,7 @@
 // nothing but package time and sync is involved, so it all works inside a
 // testing/synctest bubble, where that second takes no time:
 //
-//	windows, err := listenq.ProfileNamed("windows-server")
+//	windows, err := listenq.ProfileNamed("windows")
 //	n := memnet.New(memnet.Config{Server: windows})
 //	l, err := n.Listen("tcp", "shop:80", 5, nil) // a net.Listener
 //	c, err := n.Dial("tcp", "shop:80")           // a net.Conn
@@ -26,10 +26,8 @@
 //			n := memnet.New(memnet.Config{})
 //			l, _ := n.Listen("tcp", "shop:80", 0, nil) // room for one
 //			n.Dial("tcp", "shop:80")                   // takes it
-//			go func() {
-//				time.Sleep(1500 * time.Millisecond)
-//				l.Accept()
-//			}()
+//			time.AfterFunc(1500*time.Millisecond, func() { l.Accept() })
+//
 //			start := time.Now()
 //			n.Dial("tcp", "shop:80") // SYNs at 0 s, 1 s and 2 s
 //			if took := time.Since(start); took != 2*time.Second {

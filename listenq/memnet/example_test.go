@@ -15,12 +15,43 @@ import (
 	"github.com/ulisten/ulisten/listenq/memnet"
 )
 
-// A server on Linux with a backlog of 0 has room for one connection and accepts
-// nothing for 1.5 s. What the second user feels depends on the second user's
-// system: when it sends its SYN again.
+// A shop listens with a backlog of 5 and is busy for 1.5 s. How many users fit,
+// and what the first one too many feels, is the platform's business.
 //
-// In a test of your own, hand the test's t to synctest.Test.
+// An Example has no test to give to synctest.Test; in a test of your own hand it
+// your t.
 func Example() {
+	for _, platform := range []string{"linux-6", "windows", "macos"} {
+		synctest.Test(new(testing.T), func(*testing.T) {
+			server, err := listenq.ProfileNamed(platform)
+			if err != nil {
+				panic(err)
+			}
+			n := memnet.New(memnet.Config{Server: server})
+			l, err := n.Listen("tcp", "shop:80", 5, nil)
+			if err != nil {
+				panic(err)
+			}
+			time.AfterFunc(1500*time.Millisecond, func() { l.Accept() })
+			for user := 1; ; user++ {
+				start := time.Now()
+				_, err := n.Dial("tcp", "shop:80")
+				if took := time.Since(start); took > 0 || err != nil {
+					fmt.Printf("%s: user %d waited %v, error %v\n", platform, user, took, err)
+					return
+				}
+			}
+		})
+	}
+	// Output:
+	// linux-6: user 7 waited 2s, error <nil>
+	// windows: user 6 waited 0s, error dial tcp 198.18.0.1:80: connect: connection refused
+	// macos: user 6 waited 2s, error <nil>
+}
+
+// The same wait on the user's side: when the SYN is sent again is the business of
+// the system that dials.
+func ExampleConfig() {
 	for _, platform := range client.Profiles() {
 		synctest.Test(new(testing.T), func(*testing.T) {
 			n := memnet.New(memnet.Config{Client: platform})
@@ -45,8 +76,8 @@ func Example() {
 	// freebsd   connected after 3s, error <nil>
 }
 
-// A listener that answers with RST when it is full, as Windows does: a client on
-// Linux believes the first one.
+// A listener that answers with RST when it is full, whatever its platform would
+// do: a client on Linux believes the first one.
 func ExampleListenOptions() {
 	synctest.Test(new(testing.T), func(*testing.T) {
 		n := memnet.New(memnet.Config{})
