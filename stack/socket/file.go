@@ -3,6 +3,8 @@
 package socket
 
 import (
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -59,6 +61,32 @@ type file struct {
 	// receiveTimeout and sendTimeout are SO_RCVTIMEO and SO_SNDTIMEO in
 	// nanoseconds, 0 for ever.
 	receiveTimeout, sendTimeout atomic.Int64
+
+	watchMu  sync.Mutex
+	watchers []closeWatcher
+}
+
+// A closeWatcher is told when the last descriptor of a file is closed, before the
+// object is released.
+type closeWatcher interface{ fileClosed() }
+
+// watch adds a watcher; false means that the file is closed.
+func (f *file) watch(w closeWatcher) bool {
+	f.watchMu.Lock()
+	defer f.watchMu.Unlock()
+	if f.refs.Load() == 0 {
+		return false
+	}
+	f.watchers = append(f.watchers, w)
+	return true
+}
+
+func (f *file) unwatch(w closeWatcher) {
+	f.watchMu.Lock()
+	defer f.watchMu.Unlock()
+	if i := slices.Index(f.watchers, w); i >= 0 {
+		f.watchers = slices.Delete(f.watchers, i, i+1)
+	}
 }
 
 func newFile(o object, nonblock bool) *file {
@@ -93,6 +121,13 @@ func (f *file) hold() bool {
 func (f *file) drop() {
 	if f.refs.Add(-1) == 0 {
 		close(f.closed)
+		f.watchMu.Lock()
+		watchers := f.watchers
+		f.watchers = nil
+		f.watchMu.Unlock()
+		for _, w := range watchers {
+			w.fileClosed()
+		}
 		f.release()
 	}
 }

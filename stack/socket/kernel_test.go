@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"unsafe"
 
@@ -37,6 +39,11 @@ type syscalls interface {
 	Sendmsg(fd int, iov [][]byte, oob []byte, to unix.Sockaddr, flags int) (int, error)
 	Recvmsg(fd int, iov [][]byte, oob []byte, flags int) (n, oobn, recvflags int, from unix.Sockaddr, err error)
 	Ioctl(fd int, request uint) (int, error)
+	Poll(fds []unix.PollFd, timeout int) (int, error)
+	Select(nfd int, r, w, e *unix.FdSet, timeout *unix.Timeval) (int, error)
+	EpollCreate1(flags int) (int, error)
+	EpollCtl(epfd, op, fd int, event *unix.EpollEvent) error
+	EpollWait(epfd int, events []unix.EpollEvent, msec int) (int, error)
 	Unlink(path string) error
 }
 
@@ -84,7 +91,23 @@ func (kernel) Recvmsg(fd int, iov [][]byte, oob []byte, flags int) (n, oobn, rec
 	return unix.RecvmsgBuffers(fd, iov, oob, flags)
 }
 func (kernel) Ioctl(fd int, request uint) (int, error) { return unix.IoctlGetInt(fd, request) }
-func (kernel) Unlink(path string) error                { return unix.Unlink(path) }
+func (kernel) Poll(fds []unix.PollFd, timeout int) (int, error) {
+	return unix.Poll(fds, timeout)
+}
+func (kernel) Select(nfd int, r, w, e *unix.FdSet, timeout *unix.Timeval) (int, error) {
+	// Package unix makes it a pselect6, which takes other timeouts and leaves none.
+	set := func(s *unix.FdSet) *syscall.FdSet { return (*syscall.FdSet)(unsafe.Pointer(s)) }
+	n, err := syscall.Select(nfd, set(r), set(w), set(e), (*syscall.Timeval)(unsafe.Pointer(timeout)))
+	return max(n, 0), err
+}
+func (kernel) EpollCreate1(flags int) (int, error) { return unix.EpollCreate1(flags) }
+func (kernel) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) error {
+	return unix.EpollCtl(epfd, op, fd, event)
+}
+func (kernel) EpollWait(epfd int, events []unix.EpollEvent, msec int) (int, error) {
+	return unix.EpollWait(epfd, events, msec)
+}
+func (kernel) Unlink(path string) error { return unix.Unlink(path) }
 
 // newTestProcess returns a process in a namespace of its own.
 func newTestProcess(t testing.TB) *Process {
@@ -296,6 +319,65 @@ func (w *world) option(h string, level, name int) {
 
 func (w *world) setOption(h string, level, name, value int) {
 	w.note("setsockopt(%s, %d, %d, %d): %s", h, level, name, value, errnoName(w.SetsockoptInt(w.fd(h), level, name, value)))
+}
+
+func (w *world) epoll(h string) {
+	fd, err := w.EpollCreate1(unix.EPOLL_CLOEXEC)
+	require.NoError(w.t, err)
+	w.add(h, fd)
+}
+
+func (w *world) dup(h, of string) {
+	fd, err := w.Dup(w.fd(of))
+	w.note("%s = dup(%s): %s", h, of, errnoName(err))
+	if err == nil {
+		w.add(h, fd)
+	}
+}
+
+// ctl is epoll_ctl; the event carries the place of the handle in the order in which
+// they were made.
+func (w *world) ctl(ep string, op int, h string, events uint32) {
+	event := &unix.EpollEvent{Events: events, Fd: int32(slices.Index(w.order, h))}
+	w.note("epoll_ctl(%s, %d, %s, %#x): %s", ep, op, h, events, errnoName(w.EpollCtl(w.fd(ep), op, w.fd(h), event)))
+}
+
+func (w *world) wait(ep string, room int) {
+	w.note("epoll_wait(%s, %d): %s", ep, room, w.events(ep, room))
+}
+
+func (w *world) waitUnordered(ep string, room int) {
+	got := strings.Fields(w.events(ep, room))
+	slices.Sort(got)
+	w.note("epoll_wait(%s, %d): %s", ep, room, got)
+}
+
+func (w *world) events(ep string, room int) string {
+	events := make([]unix.EpollEvent, room)
+	n, err := w.EpollWait(w.fd(ep), events, 0)
+	var got []string
+	for _, e := range events[:max(n, 0)] {
+		got = append(got, fmt.Sprintf("%s:%#x", w.order[e.Fd], e.Events))
+	}
+	return strings.Join(append(got, errnoName(err)), " ")
+}
+
+// poll shows what all handles are ready for.
+func (w *world) poll(events int16) {
+	var fds []unix.PollFd
+	var handles []string
+	for _, h := range w.order {
+		if fd, ok := w.handles[h]; ok && !slices.Contains(handles, h) {
+			fds = append(fds, unix.PollFd{Fd: int32(fd), Events: events})
+			handles = append(handles, h)
+		}
+	}
+	n, err := w.Poll(fds, 0)
+	var got []string
+	for i, h := range handles {
+		got = append(got, fmt.Sprintf("%s:%#x", h, fds[i].Revents))
+	}
+	w.note("poll(%#x): %d %s %s", events, n, got, errnoName(err))
 }
 
 // requireSameLog compares what two worlds have written down, and shows the first

@@ -23,6 +23,9 @@ type Namespace struct {
 	waits unixWaits
 	// filesUnderWay counts the files in messages of unix sockets.
 	filesUnderWay atomic.Int64
+
+	// nesting guards which epoll instances watch each other.
+	nesting sync.Mutex
 }
 
 // NewNamespace returns the namespace of a stack. Closing the stack ends what its

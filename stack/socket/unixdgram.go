@@ -230,9 +230,9 @@ func (s *unixSocket) receiveDatagram(m *message, flags int) (int, error) {
 		extra.takeFiles(&msg.ancillary)
 		s.queue.pop()
 		s.mu.Unlock()
+		s.ns.waits.wake(s)
 		msg.free()
 	}
-	s.ns.waits.wake(s)
 	m.receivedFrom(from)
 	if n < size {
 		m.flags |= unix.MSG_TRUNC
