@@ -45,17 +45,20 @@ func lwip() *Profile {
 		},
 	}
 	p.cite(citations{
-		"backlog":                   {FromSource, "lwIP 3d896ba0: lwip_listen, src/api/sockets.c; TCP_DEFAULT_LISTEN_BACKLOG, src/include/lwip/opt.h", "without TCP_LISTEN_BACKLOG, the default, there is no limit"},
-		"accept-queue":              {FromSource, "lwIP 3d896ba0: tcp_listen_input, src/core/tcp_in.c; tcp_backlog_delayed, src/core/tcp.c", ""},
-		"accept-queue.at-ack":       {FromSource, "lwIP: accept_function, src/api/api_msg.c 3d896ba0; SYS_MBOX_SIZE 128, contrib/ports/unix/port/sys_arch.c", "the accept mailbox of the Unix port; others use DEFAULT_ACCEPTMBOX_SIZE"},
-		"syn-queue":                 {FromSource, "lwIP 3d896ba0: tcp_listen_input, src/core/tcp_in.c", "requests take places of the accept queue"},
-		"syn-ack":                   {FromSource, "lwIP 3d896ba0: tcp_slowtmr, TCP_SYN_RCVD_TIMEOUT, src/core/tcp.c", "in ticks of 500 ms; the end comes 20.5 s after the last segment"},
-		"half-open":                 {FromSource, "lwIP 3d896ba0: tcp_process, src/core/tcp_in.c", ""},
-		"half-open.duplicate-timer": {FromSource, "lwIP 3d896ba0: tcp_process, src/core/tcp_in.c", "the end is put off as here, the SYN-ACKs in between differ"},
-		"half-open.out-of-window":   {Guess, "RFC 9293", ""},
-		"cookies":                   {FromSource, "lwIP 3d896ba0: src/core", "there are none"},
-		"socket":                    {FromSource, "lwIP 3d896ba0: src/core/tcp.c, src/api/api_msg.c", ""},
-		"tools":                     {FromSource, "lwIP 3d896ba0: src/include/lwip/stats.h", "no queue is shown"},
+		"backlog":                   {Measured, "Debian's lwIP 2.1.3, tests/platforms; lwip_listen, src/api/sockets.c", "without TCP_LISTEN_BACKLOG, the default and how Debian builds the library, there is no limit"},
+		"backlog.maximum":           {FromSource, "lwIP 2.1.3: lwip_listen, src/api/sockets.c; TCP_DEFAULT_LISTEN_BACKLOG, src/include/lwip/opt.h", ""},
+		"accept-queue":              {Measured, "Debian's lwIP 2.1.3, tests/platforms; tcp_listen_input, src/core/tcp_in.c; tcp_backlog_delayed, src/core/tcp.c", ""},
+		"accept-queue.at-ack":       {Measured, "Debian's lwIP 2.1.3, tests/platforms; accept_function, src/api/api_msg.c; SYS_MBOX_SIZE 128, port/sys_arch.c", "DEFAULT_ACCEPTMBOX_SIZE of other ports; set it here"},
+		"syn-queue":                 {Measured, "Debian's lwIP 2.1.3, tests/platforms; tcp_listen_input, src/core/tcp_in.c", "requests take places of the accept queue"},
+		"syn-ack":                   {Measured, "Debian's lwIP 2.1.3, tests/platforms; tcp_slowtmr, TCP_SYN_RCVD_TIMEOUT, src/core/tcp.c", "in ticks of 500 ms; the end comes 20.5 s after the last segment"},
+		"half-open":                 {Measured, "Debian's lwIP 2.1.3, tests/platforms; tcp_process, src/core/tcp_in.c", ""},
+		"half-open.duplicate-timer": {Measured, "Debian's lwIP 2.1.3, tests/platforms; tcp_process, src/core/tcp_in.c", "the end is put off as here; the SYN-ACKs in between go on with doubled waits"},
+		"half-open.rate-limit":      {FromSource, "lwIP 2.1.3: tcp_process, src/core/tcp_in.c", "none"},
+		"cookies":                   {Measured, "Debian's lwIP 2.1.3, tests/platforms", "there are none"},
+		"socket":                    {Measured, "Debian's lwIP 2.1.3, tests/platforms; src/core/tcp.c, src/api/api_msg.c", ""},
+		"socket.queued-reset":       {Measured, "Debian's lwIP 2.1.3, tests/platforms; lwip_accept, src/api/sockets.c", "accept fails with ENOTCONN if it is asked for the peer's address"},
+		"socket.defer-accept":       {FromSource, "lwIP 2.1.3: src/include/lwip/sockets.h", "there is none"},
+		"tools":                     {FromSource, "lwIP 2.1.3: src/include/lwip/stats.h", "no queue is shown"},
 	})
 	return p
 }

@@ -53,7 +53,7 @@ func netstack() *Profile {
 		Socket: SocketRules{
 			QueuedReset:   ResetKept,
 			ListenAgain:   AgainNotBelowUse,
-			CloseHalfOpen: CloseResets,
+			CloseHalfOpen: CloseRemoves,
 		},
 		Tools: Tools{
 			Overflows: "ListenOverflowAckDrop",
@@ -62,14 +62,17 @@ func netstack() *Profile {
 		},
 	}
 	p.cite(citations{
-		"backlog":              {FromSource, "gVisor 160fafc42237: Endpoint.listen, pkg/tcpip/transport/tcp/endpoint.go", "the argument is the capacity; 0 refuses every SYN"},
-		"accept-queue":         {FromSource, "gVisor 160fafc42237: acceptQueue.isFull, handleListenSegment, pkg/tcpip/transport/tcp/accept.go", "connections that complete at once can exceed it by a few"},
-		"syn-queue":            {FromSource, "gVisor 160fafc42237: handleListenSegment, pkg/tcpip/transport/tcp/accept.go", "an equality there: when the capacity was lowered below what is half-open, nothing limits it"},
-		"syn-ack":              {FromSource, "gVisor 160fafc42237: retransmitHandlerLocked, pkg/tcpip/transport/tcp/connect.go", ""},
-		"half-open":            {FromSource, "gVisor 160fafc42237: synRcvdState, pkg/tcpip/transport/tcp/connect.go", "a segment without the timestamp that was agreed on is dropped there"},
+		"backlog":              {Measured, "gVisor 160fafc42237, tests/platforms; Endpoint.listen, pkg/tcpip/transport/tcp/endpoint.go", "the argument is the capacity; 0 refuses every SYN"},
+		"backlog.maximum":      {FromSource, "gVisor 160fafc42237: Endpoint.listen, pkg/tcpip/transport/tcp/endpoint.go", ""},
+		"accept-queue":         {Measured, "gVisor 160fafc42237, tests/platforms; acceptQueue.isFull, handleListenSegment, pkg/tcpip/transport/tcp/accept.go", "connections that complete at once can exceed it by a few"},
+		"syn-queue":            {Measured, "gVisor 160fafc42237, tests/platforms; handleListenSegment, pkg/tcpip/transport/tcp/accept.go", "an equality there: when the capacity was lowered below what is half-open, nothing limits it"},
+		"syn-ack":              {Measured, "gVisor 160fafc42237, tests/platforms; retransmitHandlerLocked, pkg/tcpip/transport/tcp/connect.go", ""},
+		"half-open":            {Measured, "gVisor 160fafc42237, tests/platforms; synRcvdState, pkg/tcpip/transport/tcp/connect.go", "a segment without the timestamp that was agreed on is dropped there"},
 		"half-open.rate-limit": {FromSource, "gVisor 160fafc42237: allowOutOfWindowAck, TCPInvalidRateLimitOption", ""},
 		"cookies":              {FromSource, "gVisor 160fafc42237: createCookie, isCookieValid, pkg/tcpip/transport/tcp/accept.go", "TCPAlwaysUseSynCookies is an option"},
-		"socket":               {FromSource, "gVisor 160fafc42237: Endpoint.listen, Endpoint.Accept, pkg/tcpip/transport/tcp/endpoint.go", ""},
+		"cookies.use":          {Measured, "gVisor 160fafc42237, tests/platforms; handleListenSegment, pkg/tcpip/transport/tcp/accept.go", "TCPAlwaysUseSynCookies is an option"},
+		"cookies.full-ack":     {Measured, "gVisor 160fafc42237, tests/platforms; handleListenSegment, pkg/tcpip/transport/tcp/accept.go", ""},
+		"socket":               {Measured, "gVisor 160fafc42237, tests/platforms; Endpoint.listen, Endpoint.Accept, closePendingAcceptableConnectionsLocked, pkg/tcpip/transport/tcp/endpoint.go", ""},
 		"socket.defer-accept":  {FromSource, "gVisor 160fafc42237: synRcvdState, pkg/tcpip/transport/tcp/connect.go", "TCP_DEFER_ACCEPT is a time there, which is left out"},
 		"tools":                {FromSource, "gVisor 160fafc42237: pkg/tcpip/tcpip.go", ""},
 	})
