@@ -33,7 +33,7 @@ type Profile struct {
 	TimedOut string `yaml:"timed-out"`
 	// Citations says where each value comes from, under the field's name in
 	// files: "repeats".
-	Citations map[string]listenq.Citation `yaml:"-"`
+	Citations map[string]listenq.Citation `yaml:"citations,omitempty"`
 }
 
 // MaxRepeats and MaxGiveUp bound a profile: no platform repeats a SYN more than

@@ -43,20 +43,21 @@ func (b *buffer) peek(p []byte) int {
 	return want
 }
 
-// read takes bytes out; an empty buffer gives back what is large.
+// read takes bytes out.
 func (b *buffer) read(p []byte) int {
 	n := b.peek(p)
-	b.count -= n
-	if b.count == 0 {
-		b.discard()
-		return n
-	}
-	b.first = (b.first + n) & (len(b.ring) - 1)
+	b.skip(n)
 	return n
 }
 
-func (b *buffer) discard() {
-	b.first, b.count = 0, 0
+// skip forgets the first n bytes; an empty buffer gives back what is large.
+func (b *buffer) skip(n int) {
+	b.count -= n
+	if b.count > 0 {
+		b.first = (b.first + n) & (len(b.ring) - 1)
+		return
+	}
+	b.first = 0
 	if len(b.ring) > keptBuffer {
 		b.ring = nil
 	}

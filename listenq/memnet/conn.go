@@ -163,17 +163,13 @@ func (c *Conn) takeFailure() error {
 	return err
 }
 
-// keep stores what the peer sends, as far as there is room. What nobody will read
-// is not stored; the peer of a closed end does not know, and its room shrinks
-// until the RST.
+// keep stores what the peer sends, as far as there is room. The peer of a closed
+// end does not know; its room shrinks until the RST.
 func (c *Conn) keep(b []byte) int {
 	n := max(0, min(c.room(), len(b)))
-	switch {
-	case c.closed:
+	if c.closed {
 		c.owed += n
-	case c.noRead:
-		return len(b)
-	default:
+	} else {
 		c.rx.write(b[:n])
 	}
 	return n
@@ -201,12 +197,15 @@ func (c *Conn) push(n int) {
 	k.mu.Lock()
 }
 
-// arrive takes in data without delay; a closed socket answers with RST.
+// arrive takes in data; a socket that is gone answers with RST.
 func (c *Conn) arrive(n int) {
 	switch {
-	case c.closed:
+	case c.closed || c.dead:
 		c.peer.reset(reset)
-	case !c.noRead:
+	case c.noRead:
+		c.rx.skip(n)
+		c.peer.writable.Broadcast()
+	default:
 		c.arrived += n
 		c.readable.Broadcast()
 	}
@@ -229,26 +228,19 @@ func (c *Conn) reset(errno syscall.Errno) {
 // and Read returns io.EOF.
 func (c *Conn) CloseRead() error {
 	c.k.mu.Lock()
-	lost, err := 0, error(nil)
 	if c.closed {
-		err = c.opError("close", net.ErrClosed)
-	} else if !c.noRead {
-		c.noRead = true
-		lost = c.drop()
-		c.readable.Broadcast()
+		defer c.k.mu.Unlock()
+		return c.opError("close", net.ErrClosed)
 	}
+	lost := c.arrived
+	c.noRead = true
+	c.arrived = 0
+	c.owed += lost
+	c.rx.skip(lost)
+	c.readable.Broadcast()
 	c.k.mu.Unlock()
 	c.credit(lost)
-	return err
-}
-
-// drop forgets what was received and returns how much that was.
-func (c *Conn) drop() int {
-	n := c.rx.len()
-	c.owed += n
-	c.rx.discard()
-	c.arrived = 0
-	return n
+	return nil
 }
 
 // CloseWrite is shutdown(2) for writing: the peer reads io.EOF after what was
@@ -289,7 +281,8 @@ func (c *Conn) Close() error {
 	rst := !c.dead && (c.linger == 0 || c.arrived > 0)
 	fin := !c.dead && !rst && !c.noWrite
 	c.closed, c.noWrite = true, true
-	c.drop()
+	c.arrived = 0
+	c.owed += c.rx.len()
 	c.rx = buffer{}
 	c.readDeadline.stop()
 	c.writeDeadline.stop()

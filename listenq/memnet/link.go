@@ -42,6 +42,7 @@ type link struct {
 	left     bool // the client has closed its end
 	over     bool // nobody has or will get the server's end
 	aborted  bool // the client's socket is gone; it answers with RST
+	farewell bool // it sent a RST when it went
 
 	promoted atomic.Bool // the listener has made it a connection
 
@@ -255,13 +256,21 @@ func (k *link) retransmit(now time.Duration) {
 	k.transmit(now)
 }
 
-// promote makes the link a connection that waits for accept.
+// promote makes the link a connection that waits for accept. The client can be
+// gone by then, if a late segment of it carried a good cookie; its host has
+// answered the listener's by RST.
 func (k *link) promote(l *Listener, id listenq.ConnID) {
 	k.promoted.Store(true)
 	k.n.agenda.cancel(&k.timer)
 	k.queue, k.id, k.over = l, id, false
 	l.waiting[id] = k
 	l.acceptable.Signal()
+	if k.aborted && !k.farewell {
+		k.mu.Lock()
+		k.server.reset(reset)
+		k.mu.Unlock()
+		l.q.Aborted(id)
+	}
 }
 
 // finish sends an end's FIN.
@@ -281,7 +290,7 @@ func (k *link) finish(now time.Duration, from *Conn) {
 // abort sends an end's RST.
 func (k *link) abort(now time.Duration, from *Conn) {
 	if from.isClient {
-		k.aborted = true
+		k.aborted, k.farewell = true, true
 		k.n.agenda.cancel(&k.timer)
 	}
 	k.later(now, func(now time.Duration) {
@@ -298,11 +307,11 @@ func (k *link) abort(now time.Duration, from *Conn) {
 	})
 }
 
-// arrive delivers data; a closed socket answers with RST.
+// arrive delivers data; the RST of a socket that is gone takes its time.
 func (k *link) arrive(now time.Duration, to *Conn, n int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !to.closed {
+	if !to.closed && !to.dead {
 		to.arrive(n)
 		return
 	}

@@ -198,7 +198,8 @@ func (l *Listener) carryOut(now time.Duration, out *listenq.Outcome) {
 	seg := answer{seq: out.Seq, ack: out.Ack}
 	switch out.Verdict {
 	case listenq.Promote:
-		l.promote(out)
+		// A link is remembered for as long as a segment of it is under way.
+		l.n.links[out.Flow].promote(l, out.Conn)
 		return
 	case listenq.SendSYNACK, listenq.SendCookie:
 		seg.flags = listenq.SYN | listenq.ACK
@@ -215,24 +216,6 @@ func (l *Listener) carryOut(now time.Duration, out *listenq.Outcome) {
 		return
 	}
 	l.n.toClient(now, out.Flow, seg)
-}
-
-func (l *Listener) promote(out *listenq.Outcome) {
-	if k := l.n.links[out.Flow]; k != nil {
-		k.promote(l, out.Conn)
-		return
-	}
-	// The client is gone, and a late segment of it carried a good cookie.
-	k := &link{n: l.n, flow: out.Flow, left: true, aborted: true}
-	k.client = Conn{k: k, peer: &k.server, isClient: true}
-	k.server = Conn{k: k, peer: &k.client}
-	k.client.init()
-	k.server.init()
-	k.client.closed = true
-	k.server.reset(reset)
-	l.n.links[out.Flow] = k
-	k.promote(l, out.Conn)
-	l.q.Aborted(out.Conn)
 }
 
 // advance is the listener's timer.
@@ -330,7 +313,10 @@ type ListenerStats struct {
 	// AcceptCapacity, -1 for what has no bound.
 	SYNQueue, AcceptQueue       int
 	SYNCapacity, AcceptCapacity int
-	Counters                    listenq.Counters
+	// Profile is the name of the platform whose rules hold.
+	Profile  string
+	Overflow listenq.Overflow
+	Counters listenq.Counters
 }
 
 // Stats returns the depths and counters of this moment. They stay readable after
@@ -345,6 +331,8 @@ func (l *Listener) Stats() ListenerStats {
 		AcceptQueue:    l.q.AcceptQueueLen(),
 		SYNCapacity:    l.q.SYNCapacity(),
 		AcceptCapacity: l.q.AcceptCapacity(),
+		Profile:        l.q.Profile().Name,
+		Overflow:       l.q.Overflow(),
 		Counters:       l.q.Counters(),
 	}
 }

@@ -69,6 +69,30 @@ func TestQueuedResetAborted(t *testing.T) {
 	})
 }
 
+// A host whose every SYN-ACK is a cookie resets a client that it has no room for,
+// and data that was on its way then makes it a connection after all. Its client
+// is gone.
+func TestCookieOfAClientThatIsGone(t *testing.T) {
+	bsd := server(t, "freebsd")
+	bsd.Cookies.Remember = 0 // for ever
+	bubble(t, memnet.Config{Server: bsd, Latency: 10 * ms}, func(lab *lab) {
+		l := lab.listen(0, nil)
+		lab.dial()
+		time.Sleep(10 * ms)
+		c := lab.dial()
+		time.Sleep(15 * ms)
+		require.Equal(t, 1, l.Stats().AcceptQueue)
+		send(t, c, "late")
+		lab.accept(l)
+		require.NoError(t, c.Close())
+		time.Sleep(s)
+		require.EqualValues(t, 1, l.Stats().Counters.SyncookiesRecv)
+		_, err := l.Accept()
+		require.ErrorIs(t, err, syscall.ECONNABORTED)
+		require.Equal(t, 1, lab.Links())
+	})
+}
+
 func TestListenerClose(t *testing.T) {
 	bothLatencies(t, func(lab *lab, latency time.Duration) {
 		l := lab.listen(5, nil)
@@ -140,7 +164,8 @@ func TestListenAgain(t *testing.T) {
 		lab.dial()
 		stats := l.Stats()
 		require.Equal(t, memnet.ListenerStats{
-			Backlog: 2, Limit: 2, AcceptQueue: 3, AcceptCapacity: 3, SYNCapacity: 3, Counters: stats.Counters,
+			Backlog: 2, Limit: 2, AcceptQueue: 3, AcceptCapacity: 3, SYNCapacity: 3,
+			Profile: "linux-6", Counters: stats.Counters,
 		}, stats)
 		require.EqualValues(t, 3, stats.Counters.PassiveOpens)
 		l.SetOverflow(listenq.Overflow{ResetSYN: true})

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,14 +20,18 @@ import (
 // Clients come and go in every way there is while a server is too slow for them.
 // In the end nothing is left: no connection, no event to come, no goroutine.
 func TestNothingIsLeft(t *testing.T) {
-	for name, cfg := range map[string]memnet.Config{
-		"at once":     {},
-		"latency":     {Latency: 3 * ms},
-		"abort":       {Latency: 3 * ms, Sysctls: &listenq.Sysctls{Somaxconn: 10, AbortOnOverflow: true, SYNACKRetries: 2, MaxSYNBacklog: 100}},
-		"cookies":     {Latency: 3 * ms, Sysctls: &listenq.Sysctls{Somaxconn: 10, Syncookies: 2, Timestamps: true}},
-		"refusing":    {Latency: 3 * ms, Client: dialer(t, "windows")},
-		"no timeouts": {Latency: 2 * s},
-	} {
+	tests := map[string]memnet.Config{
+		"at once":  {},
+		"latency":  {Latency: 3 * ms},
+		"abort":    {Latency: 3 * ms, Sysctls: &listenq.Sysctls{Somaxconn: 10, AbortOnOverflow: true, SYNACKRetries: 2, MaxSYNBacklog: 100}},
+		"cookies":  {Latency: 3 * ms, Sysctls: &listenq.Sysctls{Somaxconn: 10, Syncookies: 2, Timestamps: true}},
+		"refusing": {Latency: 3 * ms, Client: dialer(t, "windows")},
+		"far away": {Latency: 2 * s},
+	}
+	for _, p := range listenq.Profiles() {
+		tests[p.Name] = memnet.Config{Server: p, Latency: 3 * ms}
+	}
+	for name, cfg := range tests {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, cfg, func(lab *lab) {
 				opts := &memnet.ListenOptions{Overflow: listenq.Overflow{ResetSYN: name == "refusing"}}
@@ -51,8 +56,11 @@ func TestNothingIsLeft(t *testing.T) {
 func serveSlowly(l net.Listener, everybody *sync.WaitGroup) {
 	for {
 		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return
+		case errors.Is(err, syscall.ECONNABORTED):
+			continue
 		}
 		everybody.Go(func() {
 			defer c.Close()
