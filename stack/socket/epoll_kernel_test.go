@@ -317,7 +317,7 @@ func TestPollingLikeTheKernel(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			linux, own := newWorlds(t, t)
+			linux, own := newWorlds(t, newTestStack(t))
 			defer linux.end()
 			defer own.end()
 			script(linux)

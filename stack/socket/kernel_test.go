@@ -91,32 +91,48 @@ func (kernel) Recvmsg(fd int, iov [][]byte, oob []byte, flags int) (n, oobn, rec
 	return unix.RecvmsgBuffers(fd, iov, oob, flags)
 }
 func (kernel) Ioctl(fd int, request uint) (int, error) { return unix.IoctlGetInt(fd, request) }
+
+// again repeats a call that a signal has interrupted; the runtime sends them.
+func again(call func() (int, error)) (int, error) {
+	for {
+		if n, err := call(); err != syscall.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
 func (kernel) Poll(fds []unix.PollFd, timeout int) (int, error) {
-	return unix.Poll(fds, timeout)
+	return again(func() (int, error) { return unix.Poll(fds, timeout) })
 }
 func (kernel) Select(nfd int, r, w, e *unix.FdSet, timeout *unix.Timeval) (int, error) {
 	// Package unix makes it a pselect6, which takes other timeouts and leaves none.
 	set := func(s *unix.FdSet) *syscall.FdSet { return (*syscall.FdSet)(unsafe.Pointer(s)) }
-	n, err := syscall.Select(nfd, set(r), set(w), set(e), (*syscall.Timeval)(unsafe.Pointer(timeout)))
-	return max(n, 0), err
+	return again(func() (int, error) {
+		return syscall.Select(nfd, set(r), set(w), set(e), (*syscall.Timeval)(unsafe.Pointer(timeout)))
+	})
 }
 func (kernel) EpollCreate1(flags int) (int, error) { return unix.EpollCreate1(flags) }
 func (kernel) EpollCtl(epfd, op, fd int, event *unix.EpollEvent) error {
 	return unix.EpollCtl(epfd, op, fd, event)
 }
 func (kernel) EpollWait(epfd int, events []unix.EpollEvent, msec int) (int, error) {
-	return unix.EpollWait(epfd, events, msec)
+	return again(func() (int, error) { return unix.EpollWait(epfd, events, msec) })
 }
 func (kernel) Unlink(path string) error { return unix.Unlink(path) }
 
-// newTestProcess returns a process in a namespace of its own.
-func newTestProcess(t testing.TB) *Process {
+// newTestStack returns a stack that sends into the void.
+func newTestStack(t testing.TB) *stack.Stack {
 	a, b := tun.Pipe(tun.PipeConfig{})
 	b.Close()
 	s, err := stack.New(stack.Config{Link: a, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	p := NewNamespace(s).Process(1 << 16)
+	return s
+}
+
+// newTestProcess returns a process in a namespace of its own.
+func newTestProcess(t testing.TB) *Process {
+	p := NewNamespace(newTestStack(t)).Process(1 << 16)
 	t.Cleanup(p.CloseAll)
 	return p
 }
@@ -142,11 +158,11 @@ type world struct {
 	log     strings.Builder
 }
 
-func newWorlds(t *testing.T, tt require.TestingT) (linux, own *world) {
+func newWorlds(t require.TestingT, s *stack.Stack) (linux, own *world) {
 	dir, err := os.MkdirTemp("", "u")
 	require.NoError(t, err)
-	linux = &world{syscalls: kernel{}, t: tt, dir: dir + "/", mark: filepath.Base(dir), handles: map[string]int{}}
-	own = &world{syscalls: ours{newTestProcess(t)}, t: tt, handles: map[string]int{}}
+	linux = &world{syscalls: kernel{}, t: t, dir: dir + "/", mark: filepath.Base(dir), handles: map[string]int{}}
+	own = &world{syscalls: ours{NewNamespace(s).Process(1 << 16)}, t: t, handles: map[string]int{}}
 	return linux, own
 }
 

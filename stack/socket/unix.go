@@ -208,8 +208,8 @@ func (s *unixSocket) close(embryo bool) {
 	s.mu.Unlock()
 
 	if peer != nil && s.connects() {
-		peer.mu.Lock() // whoever sees the end sees the error
-		if unread.count > 0 || embryo {
+		peer.mu.Lock()                                      // whoever sees the end sees the error
+		if unread.bytes > 0 || unread.count > 1 || embryo { // one empty message does not count
 			peer.pending.Store(int32(unix.ECONNRESET))
 		}
 		peer.shut.Store(bothShutdown)

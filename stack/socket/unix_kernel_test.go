@@ -473,7 +473,7 @@ func TestUnixLikeTheKernel(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			linux, own := newWorlds(t, t)
+			linux, own := newWorlds(t, newTestStack(t))
 			defer linux.end()
 			defer own.end()
 			script(linux)

@@ -138,25 +138,26 @@ func (s *unixSocket) sendDatagram(m *message, flags int) (int, error) {
 	if err := s.room(m); err != nil {
 		return 0, err
 	}
-	peer := s.peerSocket.Load()
-	if peer == nil && name == "" {
-		return 0, unix.ENOTCONN
-	}
 	msg := newUnixMessage(s, size, datagramCharge(size))
 	m.gather(0, msg.data)
 	msg.ancillary, extra = extra, ancillary{}
 	s.sent.Add(int64(msg.charge))
-	if peer, err = s.deliver(m, msg, peer, name); err != nil {
-		msg.free()
+	receiver, err := s.deliver(m, msg, name)
+	if err != nil {
+		msg.free() // which tells waiters that there is room, as on Linux
 		return 0, err
 	}
-	peer.Notify(unixReadable)
+	receiver.Notify(unixReadable)
 	return size, nil
 }
 
-// deliver puts a datagram into the queue of peer or, if name is not empty, of the
-// socket that has the name, and returns whose it was.
-func (s *unixSocket) deliver(m *message, msg *unixMessage, peer *unixSocket, name string) (*unixSocket, error) {
+// deliver puts a datagram into the queue of the peer or, if name is not empty, of
+// the socket that has the name, and returns whose it was.
+func (s *unixSocket) deliver(m *message, msg *unixMessage, name string) (*unixSocket, error) {
+	peer := s.peerSocket.Load()
+	if peer == nil && name == "" {
+		return nil, unix.ENOTCONN
+	}
 	for {
 		if name != "" {
 			var err error
