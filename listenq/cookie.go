@@ -142,7 +142,7 @@ func (l *Listener) cookieACK(now time.Duration, seg *Segment, out *Outcome) (dec
 	if peer.SACKPermitted && !l.sysctls.SACK || peer.WindowScaling && !l.sysctls.WindowScaling {
 		return false
 	}
-	if l.noRoomForACK() {
+	if l.noRoomForCookie() {
 		l.overflowCookie(seg, out)
 		return true
 	}

@@ -75,23 +75,26 @@ func (o *ageOrder) oldest(hash uint32) slot {
 // evicts reports whether a rule makes room for a SYN.
 func (r SYNRule) evicts() bool { return r == SYNEvictsOldest || r == SYNEvictsTimedOut }
 
-// evict forgets a request without a word, so that another fits; false means that
-// there is none that the rule would forget.
-func (l *Listener) evict(now time.Duration, rule SYNRule, hash flowHash, out *Outcome) bool {
-	s := l.syn.ages.oldest(hash.bucket())
-	if rule == SYNEvictsTimedOut {
-		s = l.oldestTimedOut(s)
+// evictable returns the request that a rule would forget to make room for a SYN
+// with this hash, or none.
+func (l *Listener) evictable(rule SYNRule, hash flowHash) slot {
+	switch rule {
+	case SYNEvictsOldest:
+		return l.syn.ages.oldest(hash.bucket())
+	case SYNEvictsTimedOut:
+		return l.oldestTimedOut(l.syn.ages.oldest(hash.bucket()))
 	}
-	if s == none {
-		return false
-	}
+	return none
+}
+
+// evict forgets a request without a word.
+func (l *Listener) evict(now time.Duration, s slot, out *Outcome) {
 	out.Evicted = l.syn.at(s).flow
 	l.syn.remove(s)
 	l.counters.Evictions++
 	if l.profile.Cookies.InEverySYNACK {
 		l.cookieSent = now // its client may come back with one
 	}
-	return true
 }
 
 // oldestTimedOut returns the oldest request from s on that has had a timeout.

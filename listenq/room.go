@@ -34,12 +34,19 @@ func (p *Profile) evicts() bool {
 	return p.SYNQueue.Full.evicts() || p.AcceptQueue.FullSYN.evicts() || p.SYNQueue.PerBucket > 0
 }
 
-// full reports whether a SYN finds the accept queue full (sk_acceptq_is_full).
+// acceptQueueFull reports whether a SYN finds the accept queue full
+// (sk_acceptq_is_full).
 func (l *Listener) acceptQueueFull() bool { return l.waiting() >= l.room.atSYN }
 
-// noRoomFor reports whether a request that is about to complete finds the accept
-// queue full.
+// noRoomForACK reports whether a request that is about to complete finds the
+// accept queue full.
 func (l *Listener) noRoomForACK() bool { return l.accept.len() >= l.room.atACK }
+
+// noRoomForCookie is the same for a connection that was no request, and has no
+// place where requests count.
+func (l *Listener) noRoomForCookie() bool {
+	return l.noRoomForACK() || l.profile.AcceptQueue.Counts == CountHalfOpen && l.acceptQueueFull()
+}
 
 // waiting is what counts in the accept queue.
 func (l *Listener) waiting() int {

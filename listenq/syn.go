@@ -27,24 +27,26 @@ func (l *Listener) unexplainedACK(now time.Duration, seg *Segment, why Reason, o
 
 // newSYN applies the tests of tcp_conn_request in their order.
 func (l *Listener) newSYN(now time.Duration, seg *Segment, hash flowHash, out *Outcome) {
-	cookie, evict := false, false
+	cookie, evict := false, none
 	if (l.sysctls.Syncookies == 2 || l.synQueueFull(hash)) && !seg.TimeWait {
 		switch {
-		case l.sysctls.Syncookies == 2, l.sysctls.Syncookies == 1 && l.profile.SYNQueue.Full == SYNGetsCookie:
+		case l.sysctls.Syncookies == 2, l.sysctls.Syncookies != 0 && l.profile.SYNQueue.Full == SYNGetsCookie:
 			l.counters.TCPReqQFullDoCookies++
 			cookie = true
-		case l.profile.SYNQueue.Full.evicts():
-			evict = true
 		default:
-			l.counters.TCPReqQFullDrop++
-			l.refuseSYN(seg, l.profile.SYNQueue.Full, SYNQueueFull, out)
-			return
+			if evict = l.evictable(l.profile.SYNQueue.Full, hash); evict == none {
+				l.counters.TCPReqQFullDrop++
+				l.refuseSYN(seg, l.profile.SYNQueue.Full, SYNQueueFull, out)
+				return
+			}
 		}
 	}
-	if l.acceptQueueFull() && !l.answeredNonetheless(now, hash, out) {
-		l.counters.ListenOverflows++
-		l.refuseSYN(seg, l.profile.AcceptQueue.FullSYN, AcceptQueueFull, out)
-		return
+	if l.acceptQueueFull() && !l.answeredIfQuiet() {
+		if evict = l.evictable(l.profile.AcceptQueue.FullSYN, hash); evict == none {
+			l.counters.ListenOverflows++
+			l.refuseSYN(seg, l.profile.AcceptQueue.FullSYN, AcceptQueueFull, out)
+			return
+		}
 	}
 	if cookie {
 		l.sendCookie(now, seg, out)
@@ -54,10 +56,8 @@ func (l *Listener) newSYN(now time.Duration, seg *Segment, hash flowHash, out *O
 		l.refuseSYN(seg, SYNDropped, LastQuarter, out)
 		return
 	}
-	if evict && !l.evict(now, l.profile.SYNQueue.Full, hash, out) {
-		l.counters.TCPReqQFullDrop++
-		l.refuseSYN(seg, SYNDropped, SYNQueueFull, out)
-		return
+	if evict != none {
+		l.evict(now, evict, out)
 	}
 
 	r, s := l.syn.add(&seg.Flow, hash.bucket())
@@ -76,16 +76,10 @@ func (l *Listener) newSYN(now time.Duration, seg *Segment, hash flowHash, out *O
 	r.tsFirst = r.tsLast
 }
 
-// answeredNonetheless reports whether a SYN is taken although the accept queue is
-// full.
-func (l *Listener) answeredNonetheless(now time.Duration, hash flowHash, out *Outcome) bool {
-	switch rule := l.profile.AcceptQueue.FullSYN; {
-	case rule == SYNDroppedIfYoung:
-		return l.syn.young <= 1
-	case rule.evicts():
-		return l.evict(now, rule, hash, out)
-	}
-	return false
+// answeredIfQuiet reports whether a SYN is taken although the accept queue is
+// full, because the SYN queue is quiet.
+func (l *Listener) answeredIfQuiet() bool {
+	return l.profile.AcceptQueue.FullSYN == SYNDroppedIfYoung && l.syn.young <= 1
 }
 
 // refuseSYN is the end of a SYN that finds no room.
