@@ -365,7 +365,7 @@ func orUnlimited(n int) string {
 }
 
 // The matrix of platforms, as numbers. They come from the platforms' sources and
-// documents, by hand, not from the profiles.
+// documents and from measurements, by hand, not from the profiles.
 func TestPlatformMatrix(t *testing.T) {
 	type row struct {
 		inTurn      [3]int // connections that complete one after the other, for backlogs of 1, 2 and 5
@@ -394,7 +394,7 @@ func TestPlatformMatrix(t *testing.T) {
 	openBSD.inTurn, openBSD.burst = [3]int{81, 81, 81}, [3]int{241, 241, 241}
 	gvisor := row{
 		inTurn: [3]int{2, 3, 6}, burst: [3]int{2, 3, 6}, maximum: 1025, fullSYN: "drop", fullACK: "ignored",
-		synacks: long, end: 127, endVerdict: "expire", accept: "returned", requests: 2, closed: "RST",
+		synacks: long, end: 127, endVerdict: "expire", accept: "returned", requests: 2, closed: "expire",
 		duplicate: "ACK", resets: "x - x -", wrongACK: "RST", otherNumber: "ACK RST x ACK",
 	}
 	netstack := gvisor
