@@ -1,6 +1,8 @@
 package client_test
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,23 +10,38 @@ import (
 	"github.com/ulisten/ulisten/listenq/client"
 )
 
-// fields are the names under which a profile's values are cited and stand in
-// files.
-var fields = []string{"repeats", "give-up", "reset-retries", "reset-delay", "refused", "timed-out"}
-
 func TestEveryBuiltInProfileIsValidAndCited(t *testing.T) {
 	for _, p := range client.Profiles() {
 		t.Run(p.Name, func(t *testing.T) {
 			require.NoError(t, p.Validate())
 			require.NotEmpty(t, p.Title)
-			require.Len(t, p.Citations, len(fields))
-			for _, field := range fields {
-				c, ok := p.Citations[field]
-				require.True(t, ok, field)
-				require.NotEmpty(t, c.Source, field)
+			fields := 0
+			for field := range p.Fields() {
+				fields++
+				require.Contains(t, p.Citations, field)
+				require.NotEmpty(t, p.Citations[field].Source, field)
 			}
+			require.Len(t, p.Citations, fields)
 		})
 	}
+}
+
+// Every field but name, title and citations is a rule, under its name in files.
+func TestFields(t *testing.T) {
+	p, err := client.ProfileNamed("windows")
+	require.NoError(t, err)
+	v := reflect.ValueOf(p).Elem()
+	var want, got []any
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+		if name != "name" && name != "title" && name != "citations" {
+			want = append(want, name, v.Field(i).Interface())
+		}
+	}
+	for name, value := range p.Fields() {
+		got = append(got, name, value)
+	}
+	require.Equal(t, want, got)
 }
 
 func TestProfilesAreFreshCopies(t *testing.T) {

@@ -3,6 +3,10 @@ package client
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ulisten/ulisten/listenq"
@@ -44,51 +48,71 @@ const (
 	MaxGiveUp  = 24 * time.Hour
 )
 
-// Validate reports what contradicts itself in the profile: all of it, each line
-// naming the field under its name in files, the value and what is allowed.
+// Clone returns a copy that can be changed.
+func (p *Profile) Clone() *Profile {
+	c := *p
+	c.Repeats = slices.Clone(p.Repeats)
+	c.Citations = maps.Clone(p.Citations)
+	return &c
+}
+
+// Fields yields every rule of a profile, under its name in files: name, title and
+// citations are none.
+func (p *Profile) Fields() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		_ = yield("repeats", p.Repeats) &&
+			yield("give-up", p.GiveUp) &&
+			yield("reset-retries", p.ResetRetries) &&
+			yield("reset-delay", p.ResetDelay) &&
+			yield("refused", p.Refused) &&
+			yield("timed-out", p.TimedOut)
+	}
+}
+
+// Validate reports what contradicts itself in the profile, all of it: each is a
+// *listenq.ProfileError, with the value and what is allowed.
 func (p *Profile) Validate() error {
 	var wrong []error
-	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
-	if p.Name == "" {
-		complain("name: empty; give the profile one")
+	complain := func(field, format string, args ...any) {
+		wrong = append(wrong, &listenq.ProfileError{Profile: p.Name, Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
+	if p.Name == "" || strings.Trim(p.Name, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" {
+		complain("name", "use small letters, digits, dots and hyphens")
 	}
 	if len(p.Repeats) > MaxRepeats {
-		complain("repeats: %d of them; use at most %d", len(p.Repeats), MaxRepeats)
+		complain("repeats", "%d of them; use at most %d", len(p.Repeats), MaxRepeats)
 	}
 	var last time.Duration
-	for i, at := range p.Repeats {
+	for _, at := range p.Repeats {
 		if at <= last {
-			complain("repeats[%d]: %v is not after %v; times count from the first SYN and increase", i, at, last)
+			complain("repeats", "%v is not after %v; times count from the first SYN and increase", at, last)
+			break
 		}
-		last = max(last, at)
+		last = at
 	}
 	switch {
 	case p.GiveUp <= last:
-		complain("give-up: %v is not after the last SYN at %v; connect would end before it was sent", p.GiveUp, last)
+		complain("give-up", "%v is not after the last SYN at %v; connect would end before it was sent", p.GiveUp, last)
 	case p.GiveUp > MaxGiveUp:
-		complain("give-up: %v; use at most %v", p.GiveUp, MaxGiveUp)
+		complain("give-up", "%v; use at most %v", p.GiveUp, MaxGiveUp)
 	}
-	switch {
+	switch total := time.Duration(p.ResetRetries) * p.ResetDelay; {
 	case p.ResetRetries < 0 || p.ResetRetries > MaxRepeats:
-		complain("reset-retries: %d; use 0 to %d", p.ResetRetries, MaxRepeats)
-	case p.ResetDelay < 0:
-		complain("reset-delay: %v; use a time from 0", p.ResetDelay)
+		complain("reset-retries", "%d; use 0 to %d", p.ResetRetries, MaxRepeats)
+	case p.ResetDelay < 0 || p.ResetDelay > MaxGiveUp:
+		complain("reset-delay", "%v; use 0s to %v", p.ResetDelay, MaxGiveUp)
 	case p.ResetRetries > 0 && p.ResetDelay == 0:
-		complain("reset-delay: 0s; with reset-retries %d the SYN needs a time to be repeated after", p.ResetRetries)
-	case p.ResetRetries > 0 && time.Duration(p.ResetRetries)*p.ResetDelay >= p.GiveUp:
-		complain("reset-retries: %d, %v apart, take until %v, and connect gives up at %v",
-			p.ResetRetries, p.ResetDelay, time.Duration(p.ResetRetries)*p.ResetDelay, p.GiveUp)
+		complain("reset-delay", "0s; with reset-retries %d the SYN needs a time to be repeated after", p.ResetRetries)
+	case p.ResetRetries > 0 && total >= p.GiveUp:
+		complain("reset-retries", "%d, %v apart, take until %v, and connect gives up at %v", p.ResetRetries, p.ResetDelay, total, p.GiveUp)
 	}
 	if p.Refused == "" {
-		complain("refused: empty; name the error, such as ECONNREFUSED")
+		complain("refused", "empty; name the error, such as ECONNREFUSED")
 	}
 	if p.TimedOut == "" {
-		complain("timed-out: empty; name the error, such as ETIMEDOUT")
+		complain("timed-out", "empty; name the error, such as ETIMEDOUT")
 	}
-	if wrong == nil {
-		return nil
-	}
-	return fmt.Errorf("client profile %q: %w", p.Name, errors.Join(wrong...))
+	return errors.Join(wrong...)
 }
 
 // wait is the time between the n-th SYN and the next, n from 1, as far as timers

@@ -18,8 +18,15 @@
 // the name of a built-in profile or a file. Marshal writes a whole profile with
 // its citations as comments, a starting point.
 //
+// ChooseClient, LoadClient and ParseClient do the same for the other side
+// (listenq/client), whose fields are not in groups:
+//
+//	base: linux-6
+//	repeats: [1s, 3s, 7s]
+//	give-up: 15s
+//
 // Reading is strict. An unknown field or value, one given twice, a missing
-// value, and a profile that contradicts itself (listenq.Profile.Validate) are
+// value, and a profile that contradicts itself (Validate) are
 // errors of type *Error: file, line, column, the field's path, what is wrong,
 // and the nearest name that exists.
 //

@@ -35,20 +35,28 @@ const (
 
 // Choose returns the built-in profile with a name, or reads a file: what holds a
 // slash or ends in .yaml or .yml.
-func Choose(nameOrFile string) (*listenq.Profile, error) {
+func Choose(nameOrFile string) (*listenq.Profile, error) { return choose(servers, nameOrFile) }
+
+// Load reads a file.
+func Load(path string) (*listenq.Profile, error) { return load(servers, path) }
+
+// Parse reads the text of a file. name is the file's, for errors and citations;
+// a profile that does not say its own name gets the file's without extension.
+func Parse(name string, text []byte) (*listenq.Profile, error) { return parse(servers, name, text) }
+
+func choose[P any](k platforms[P], nameOrFile string) (*P, error) {
 	ext := filepath.Ext(nameOrFile)
 	if strings.ContainsRune(nameOrFile, '/') || ext == ".yaml" || ext == ".yml" {
-		return Load(nameOrFile)
+		return load(k, nameOrFile)
 	}
-	p, err := listenq.ProfileNamed(nameOrFile)
+	p, err := k.named(nameOrFile)
 	if err != nil {
 		err = fmt.Errorf("%w, or a file that ends in .yaml", err)
 	}
 	return p, err
 }
 
-// Load reads a file.
-func Load(path string) (*listenq.Profile, error) {
+func load[P any](k platforms[P], path string) (*P, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
@@ -58,13 +66,11 @@ func Load(path string) (*listenq.Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile: %w", err)
 	}
-	return Parse(path, text)
+	return parse(k, path, text)
 }
 
-// Parse reads the text of a file. name is the file's, for errors and citations;
-// a profile that does not say its own name gets the file's without extension.
-func Parse(name string, text []byte) (*listenq.Profile, error) {
-	r := &reader{file: name, at: map[string]*token.Position{}}
+func parse[P any](k platforms[P], name string, text []byte) (*P, error) {
+	r := &reader[P]{platforms: k, file: name, at: map[string]*token.Position{}}
 	if len(text) > MaxSize {
 		return nil, r.fail(nil, "", "more than %d bytes", MaxSize)
 	}
@@ -112,13 +118,14 @@ func tooDeep(tokens token.Tokens) *token.Token {
 }
 
 // A reader builds a profile and remembers where its fields were said.
-type reader struct {
+type reader[P any] struct {
+	platforms[P]
 	file string
 	at   map[string]*token.Position
 }
 
 // fail makes an Error at a node, or at the top of the file without one.
-func (r *reader) fail(at ast.Node, field, format string, args ...any) *Error {
+func (r *reader[P]) fail(at ast.Node, field, format string, args ...any) *Error {
 	var position *token.Position
 	if at != nil && at.GetToken() != nil {
 		position = at.GetToken().Position
@@ -127,7 +134,7 @@ func (r *reader) fail(at ast.Node, field, format string, args ...any) *Error {
 }
 
 // failAtPosition makes an Error; nil is the top of the file.
-func (r *reader) failAtPosition(at *token.Position, field string, err error) *Error {
+func (r *reader[P]) failAtPosition(at *token.Position, field string, err error) *Error {
 	e := &Error{File: r.file, Line: 1, Column: 1, Field: field, Err: err}
 	if at != nil {
 		e.Line, e.Column = at.Line, at.Column
@@ -136,7 +143,7 @@ func (r *reader) failAtPosition(at *token.Position, field string, err error) *Er
 }
 
 // syntax turns an error of the YAML parser into one of ours.
-func (r *reader) syntax(err error) *Error {
+func (r *reader[P]) syntax(err error) *Error {
 	var located interface {
 		GetToken() *token.Token
 		GetMessage() string
@@ -155,7 +162,7 @@ type entry struct {
 }
 
 // entries takes a mapping apart. path is the mapping's own.
-func (r *reader) entries(n ast.Node, path string) ([]entry, error) {
+func (r *reader[P]) entries(n ast.Node, path string) ([]entry, error) {
 	var pairs []*ast.MappingValueNode
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -204,7 +211,7 @@ func kind(n ast.Node) string {
 	return "a single value"
 }
 
-func (r *reader) profile(body ast.Node) (*listenq.Profile, error) {
+func (r *reader[P]) profile(body ast.Node) (*P, error) {
 	top, err := r.entries(body, "")
 	if err != nil {
 		return nil, err
@@ -213,9 +220,10 @@ func (r *reader) profile(body ast.Node) (*listenq.Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := p.Clone()
-	p.Name = strings.TrimSuffix(filepath.Base(r.file), filepath.Ext(r.file))
-	p.Title = p.Name + ", after " + base.Title
+	base := r.clone(p)
+	its, after := r.parts(p), r.parts(base)
+	*its.name = strings.TrimSuffix(filepath.Base(r.file), filepath.Ext(r.file))
+	*its.title = *its.name + ", after " + *after.title
 	v := reflect.ValueOf(p).Elem()
 	var citations *entry
 	for _, e := range top {
@@ -238,18 +246,18 @@ func (r *reader) profile(body ast.Node) (*listenq.Profile, error) {
 	}
 	r.cite(p, base)
 	if citations != nil {
-		if err := r.citations(p, *citations); err != nil {
+		if err := r.readCitations(p, *citations); err != nil {
 			return nil, err
 		}
 	}
-	if err := p.Validate(); err != nil {
+	if err := r.validate(p); err != nil {
 		return nil, r.contradiction(err)
 	}
 	return p, nil
 }
 
 // base returns the profile that the file starts from.
-func (r *reader) base(body ast.Node, top []entry) (*listenq.Profile, error) {
+func (r *reader[P]) base(body ast.Node, top []entry) (*P, error) {
 	i := slices.IndexFunc(top, func(e entry) bool { return e.key == "base" })
 	if i < 0 {
 		return nil, r.fail(body, "base", "missing: name the profile to start from, as in base: linux-6")
@@ -258,7 +266,7 @@ func (r *reader) base(body ast.Node, top []entry) (*listenq.Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := listenq.ProfileNamed(name)
+	p, err := r.named(name)
 	if err != nil {
 		return nil, r.fail(top[i].value, "base", "%w", err)
 	}
@@ -266,7 +274,7 @@ func (r *reader) base(body ast.Node, top []entry) (*listenq.Profile, error) {
 }
 
 // set reads a field, or a group of fields.
-func (r *reader) set(field reflect.Value, e entry, path string) error {
+func (r *reader[P]) set(field reflect.Value, e entry, path string) error {
 	r.at[path] = e.value.GetToken().Position
 	if field.Kind() == reflect.Struct && !isText(field) {
 		r.at[path] = e.node.GetToken().Position
@@ -348,7 +356,7 @@ func clip(text string) string {
 }
 
 // scalar returns the text of a single value as it is written, without quotes.
-func (r *reader) scalar(n ast.Node, path string) (string, error) {
+func (r *reader[P]) scalar(n ast.Node, path string) (string, error) {
 	switch n := n.(type) {
 	case *ast.StringNode:
 		if len(n.Value) > maxText {
@@ -361,7 +369,7 @@ func (r *reader) scalar(n ast.Node, path string) (string, error) {
 	return "", r.fail(n, path, "need a single value, not %s", kind(n))
 }
 
-func (r *reader) durations(to *[]time.Duration, n ast.Node, path string) error {
+func (r *reader[P]) durations(to *[]time.Duration, n ast.Node, path string) error {
 	list, ok := n.(*ast.SequenceNode)
 	if !ok {
 		return r.fail(n, path, "need a list of durations like [1s, 2s], not %s", kind(n))
@@ -386,23 +394,24 @@ func (r *reader) durations(to *[]time.Duration, n ast.Node, path string) error {
 }
 
 // checkName refuses the name of a built-in profile for anything else.
-func (r *reader) checkName(p *listenq.Profile) error {
-	builtIn, err := listenq.ProfileNamed(p.Name)
+func (r *reader[P]) checkName(p *P) error {
+	name := *r.parts(p).name
+	builtIn, err := r.named(name)
 	if err != nil {
 		return nil
 	}
-	if paths := differing(p, builtIn); len(paths) > 0 {
-		return r.failAt("name", fmt.Errorf("%s is a built-in profile with another %s: choose another name", p.Name, paths[0]))
+	if paths := r.differing(p, builtIn); len(paths) > 0 {
+		return r.failAt("name", fmt.Errorf("%s is a built-in profile with another %s: choose another name", name, paths[0]))
 	}
 	return nil
 }
 
 // differing returns the paths of the fields that two profiles differ in.
-func differing(p, q *listenq.Profile) []string {
+func (r *reader[P]) differing(p, q *P) []string {
 	var paths []string
-	next, stop := iter.Pull2(q.Fields())
+	next, stop := iter.Pull2(r.fields(q))
 	defer stop()
-	for path, value := range p.Fields() {
+	for path, value := range r.fields(p) {
 		if _, other, _ := next(); Text(value) != Text(other) {
 			paths = append(paths, path)
 		}
@@ -411,45 +420,46 @@ func differing(p, q *listenq.Profile) []string {
 }
 
 // cite gives values that differ from the base's the file as their citation.
-func (r *reader) cite(p, base *listenq.Profile) {
-	for _, path := range differing(p, base) {
+func (r *reader[P]) cite(p, base *P) {
+	for _, path := range r.differing(p, base) {
 		source := fmt.Sprintf("%s:%d", filepath.Base(r.file), r.at[path].Line)
-		setCitation(p, path, listenq.Citation{Verified: listenq.Guess, Source: source})
+		r.setCitation(p, path, listenq.Citation{Verified: listenq.Guess, Source: source})
 	}
 }
 
-func setCitation(p *listenq.Profile, path string, c listenq.Citation) {
-	if p.Citations == nil {
-		p.Citations = map[string]listenq.Citation{}
+func (r *reader[P]) setCitation(p *P, path string, c listenq.Citation) {
+	citations := r.parts(p).citations
+	if *citations == nil {
+		*citations = map[string]listenq.Citation{}
 	}
-	p.Citations[path] = c
+	(*citations)[path] = c
 }
 
-// citations reads the file's own.
-func (r *reader) citations(p *listenq.Profile, e entry) error {
+// readCitations reads the file's own.
+func (r *reader[P]) readCitations(p *P, e entry) error {
 	entries, err := r.entries(e.value, "citations")
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if err := knownPath(p, e.key); err != nil {
+		if err := r.knownPath(p, e.key); err != nil {
 			return r.fail(e.node, "citations", "%w", err)
 		}
 		c := listenq.Citation{Verified: listenq.Guess}
 		if err := r.set(reflect.ValueOf(&c).Elem(), e, "citations."+e.key); err != nil {
 			return err
 		}
-		setCitation(p, e.key, c)
+		r.setCitation(p, e.key, c)
 	}
 	return nil
 }
 
 // knownPath refuses what is no path of a field. The error lists the fields of
 // the group that is meant.
-func knownPath(p *listenq.Profile, path string) error {
+func (r *reader[P]) knownPath(p *P, path string) error {
 	group, _, _ := strings.Cut(path, ".")
 	var groups, paths []string
-	for known := range p.Fields() {
+	for known := range r.fields(p) {
 		if known == path {
 			return nil
 		}
@@ -468,13 +478,13 @@ func knownPath(p *listenq.Profile, path string) error {
 }
 
 // failAt makes an Error where a field was said.
-func (r *reader) failAt(field string, err error) *Error {
+func (r *reader[P]) failAt(field string, err error) *Error {
 	return r.failAtPosition(r.at[field], field, err)
 }
 
 // contradiction gives an error of Validate its place: where the field was said,
 // or the top of the file if the value is the base's.
-func (r *reader) contradiction(err error) *Error {
+func (r *reader[P]) contradiction(err error) *Error {
 	var wrong *listenq.ProfileError
 	if errors.As(err, &wrong) {
 		return r.failAt(wrong.Field, errors.New(wrong.Reason))
