@@ -597,6 +597,16 @@ func (l *Listener) Stats() ListenerStats {
 	}
 }
 
+// Steps says how the limit came from the backlog.
+func (l *Listener) Steps() []listenq.Step {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.s.mu.RLock()
+	sysctls := l.s.settings.of(l.q.Profile())
+	l.s.mu.RUnlock()
+	return l.q.Profile().Steps(l.q.Backlog(), sysctls.Somaxconn)
+}
+
 // Addr implements net.Listener.
 func (l *Listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.local) }
 

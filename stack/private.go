@@ -12,8 +12,8 @@ import (
 
 // netstack has no way to say which initial sequence number and which timestamp
 // offset a passive connection uses, nor to ask what a connection in TIME-WAIT
-// expects next. This file reaches for those three words, and it is the only
-// place that touches anything private of netstack. Offsets are found by name and
+// expects next or how much of what was sent is not acknowledged. This file reaches
+// for those words, and it is the only place that touches anything private of netstack. Offsets are found by name and
 // type once; if netstack ever changes, every New fails with a message instead of
 // anything going wrong later.
 
@@ -26,6 +26,11 @@ var privateFields struct {
 	tsOffset  uintptr // Endpoint.TSOffset.milliseconds uint32
 	receiver  uintptr // Endpoint.rcv *receiver
 	rcvNxt    uintptr // receiver.RcvNxt seqnum.Value
+
+	sender         uintptr // Endpoint.snd *sender
+	maxPayloadSize uintptr // sender.MaxPayloadSize int
+	outstanding    uintptr // sender.Outstanding int
+	sendBufferUsed uintptr // Endpoint.sndQueueInfo.SndBufUsed int
 }
 
 // checkPrivateFields finds the offsets.
@@ -62,6 +67,13 @@ func checkPrivateFields() error {
 		p.tsOffset += outer
 		p.receiver, receiver = find(endpoint, "rcv", kind(reflect.Pointer))
 		p.rcvNxt, _ = find(receiver, "RcvNxt", isSeqnum)
+		var sender, queue reflect.Type
+		p.sender, sender = find(endpoint, "snd", kind(reflect.Pointer))
+		p.maxPayloadSize, _ = find(sender, "MaxPayloadSize", kind(reflect.Int))
+		p.outstanding, _ = find(sender, "Outstanding", kind(reflect.Int))
+		outer, queue = find(endpoint, "sndQueueInfo", kind(reflect.Struct))
+		p.sendBufferUsed, _ = find(queue, "SndBufUsed", kind(reflect.Int))
+		p.sendBufferUsed += outer
 	})
 	return p.err
 }
@@ -84,4 +96,22 @@ func expect(ep *tcp.Endpoint, next seqnum.Value) { *rcvNxt(ep) = next }
 func rcvNxt(ep *tcp.Endpoint) *seqnum.Value {
 	rcv := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), privateFields.receiver))
 	return (*seqnum.Value)(unsafe.Add(rcv, privateFields.rcvNxt))
+}
+
+// sent is how it stands with what an endpoint has sent.
+type sent struct {
+	maxPayload  int // of a segment, in bytes; 0 before there is a connection
+	outstanding int // segments that are not acknowledged
+	buffered    int // bytes that are not acknowledged, or not sent yet
+}
+
+// sentBy returns what an endpoint has sent. The caller holds the endpoint's lock.
+func sentBy(ep *tcp.Endpoint) sent {
+	p := &privateFields
+	s := sent{buffered: *(*int)(unsafe.Add(unsafe.Pointer(ep), p.sendBufferUsed))}
+	if snd := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), p.sender)); snd != nil {
+		s.maxPayload = *(*int)(unsafe.Add(snd, p.maxPayloadSize))
+		s.outstanding = *(*int)(unsafe.Add(snd, p.outstanding))
+	}
+	return s
 }

@@ -245,6 +245,14 @@ func (s *Stack) Listeners() []*Listener {
 	return all
 }
 
+// Profile returns the platform whose rules the listeners follow that have none of
+// their own.
+func (s *Stack) Profile() *listenq.Profile { return s.profile }
+
+// MTU returns the size of the largest IP packet of the link, in bytes, headers
+// included.
+func (s *Stack) MTU() int { return s.link.mtu() }
+
 func (s *Stack) isClosed() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

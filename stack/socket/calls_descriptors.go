@@ -40,7 +40,7 @@ func (p *Process) Dup3(fd, to, flags int) error {
 	}
 	old, err := p.replace(to, descriptor{f, flags&unix.O_CLOEXEC != 0})
 	if old != nil {
-		old.drop()
+		old.close()
 	}
 	return err
 }

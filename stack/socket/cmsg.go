@@ -103,7 +103,7 @@ func (u *udpSocket) describe(m *message, d *datagram) {
 // answerFrom returns the address that an answer to what came for an address
 // should come from (fib_compute_spec_dst).
 func (u *udpSocket) answerFrom(to netip.Addr) [4]byte {
-	if to.IsMulticast() || u.broadcast(to) {
+	if to.IsMulticast() || u.ns.broadcast(to) {
 		to = u.ns.primary(to)
 	}
 	return to.As4()

@@ -14,7 +14,8 @@ import (
 // An object is what a file gives access to: a socket or an epoll instance.
 type object interface {
 	// Readiness says what is ready now, in the bits of poll(2); POLLERR and
-	// POLLHUP count whether asked for or not.
+	// POLLHUP count whether asked for or not. It takes locks that may be held
+	// during NotifyEvent, so it must not be called from there.
 	waiter.Waitable
 	// release is called once, when the last descriptor is gone.
 	release()
@@ -117,17 +118,29 @@ func (f *file) hold() bool {
 	}
 }
 
-// drop gives up one reference.
-func (f *file) drop() {
-	if f.refs.Add(-1) == 0 {
-		close(f.closed)
-		f.watchMu.Lock()
-		watchers := f.watchers
-		f.watchers = nil
-		f.watchMu.Unlock()
-		for _, w := range watchers {
-			w.fileClosed()
+// drop gives up one reference; true says that it was the last.
+func (f *file) drop() bool {
+	if f.refs.Add(-1) != 0 {
+		return false
+	}
+	close(f.closed)
+	f.watchMu.Lock()
+	watchers := f.watchers
+	f.watchers = nil
+	f.watchMu.Unlock()
+	for _, w := range watchers {
+		w.fileClosed()
+	}
+	f.release()
+	return true
+}
+
+// close is drop that waits where SO_LINGER asks for it, as close(2) does and the
+// end of a process does not.
+func (f *file) close() {
+	if f.drop() {
+		if t, ok := f.object.(*tcpSocket); ok {
+			t.linger()
 		}
-		f.release()
 	}
 }

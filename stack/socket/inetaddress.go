@@ -99,7 +99,7 @@ func (ns *Namespace) loopback(v4 bool) netip.Addr {
 	if v4 {
 		a = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
-	if ns.stack.Netstack().CheckLocalAddress(0, networkProtocol(a), toAddress(a)) != 0 {
+	if ns.owns(a) {
 		return a
 	}
 	return ns.primary(a)
@@ -113,6 +113,17 @@ func (ns *Namespace) primary(a netip.Addr) netip.Addr {
 		return a
 	}
 	return fromAddress(main.Address)
+}
+
+// owns reports whether an address is the stack's.
+func (ns *Namespace) owns(a netip.Addr) bool {
+	return ns.stack.Netstack().CheckLocalAddress(0, networkProtocol(a), toAddress(a)) != 0
+}
+
+// broadcast reports whether an address is that of a network's broadcast.
+func (ns *Namespace) broadcast(a netip.Addr) bool {
+	return a.Is4() && (toAddress(a) == header.IPv4Broadcast ||
+		ns.stack.Netstack().IsSubnetBroadcast(0, header.IPv4ProtocolNumber, toAddress(a)))
 }
 
 // nic returns the stack's one interface.

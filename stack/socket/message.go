@@ -29,7 +29,8 @@ type message struct {
 	// waited says that the call has come to EAGAIN before, hence that it waits.
 	waited bool
 
-	one [1][]byte // the usual iov
+	one    [1][]byte // the usual iov
+	cursor cursor    // of TCP
 }
 
 var messages = sync.Pool{New: func() any { return new(message) }}

@@ -42,6 +42,11 @@ func (ns *Namespace) socket(domain, typ, protocol int) (sock, error) {
 			return nil, unix.EPROTONOSUPPORT
 		}
 		return newUDP(ns, domain), nil
+	case (domain == unix.AF_INET || domain == unix.AF_INET6) && typ == unix.SOCK_STREAM:
+		if protocol != 0 && protocol != unix.IPPROTO_TCP {
+			return nil, unix.EPROTONOSUPPORT
+		}
+		return newTCP(ns, domain), nil
 	case domain == unix.AF_UNIX:
 		return ns.unixSocket(typ, protocol)
 	}

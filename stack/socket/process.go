@@ -162,7 +162,7 @@ func (p *Process) Close(fd int) error {
 	p.table[fd] = descriptor{}
 	p.free = min(p.free, fd)
 	p.mu.Unlock()
-	f.drop()
+	f.close()
 	return nil
 }
 

@@ -115,14 +115,7 @@ func (u *udpSocket) bind(addr unix.Sockaddr) error {
 
 // bindable reports whether an address is the stack's, or one that reaches several.
 func (u *udpSocket) bindable(a netip.Addr) bool {
-	return a.IsMulticast() || u.broadcast(a) ||
-		u.net.CheckLocalAddress(0, networkProtocol(a), toAddress(a)) != 0
-}
-
-// broadcast reports whether an address is that of a network's broadcast.
-func (u *udpSocket) broadcast(a netip.Addr) bool {
-	return a.Is4() && (toAddress(a) == header.IPv4Broadcast ||
-		u.net.IsSubnetBroadcast(0, header.IPv4ProtocolNumber, toAddress(a)))
+	return a.IsMulticast() || u.ns.broadcast(a) || u.ns.owns(a)
 }
 
 // reserve takes a port, any if it is 0, for the local address and registers the
@@ -285,7 +278,7 @@ func (u *udpSocket) specified(to netip.AddrPort) netip.AddrPort {
 // Addr if that is for the route to say. The lock is held.
 func (u *udpSocket) source(to netip.Addr) netip.Addr {
 	if !u.local.IsValid() || u.local.IsUnspecified() || u.local.Is4() != to.Is4() ||
-		u.local.IsMulticast() || u.broadcast(u.local) {
+		u.local.IsMulticast() || u.ns.broadcast(u.local) {
 		return netip.Addr{}
 	}
 	return u.local

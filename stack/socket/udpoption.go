@@ -3,7 +3,6 @@
 package socket
 
 import (
-	"bytes"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -312,28 +311,14 @@ func (q *receiveQueue) setLimit(limit int) int {
 	return q.limit
 }
 
-func (u *udpSocket) boundDevice() ([]byte, error) {
-	if u.options.device == 0 {
-		return nil, nil
-	}
-	return append([]byte(u.net.FindNICNameFromID(u.options.device)), 0), nil
-}
+func (u *udpSocket) boundDevice() ([]byte, error) { return u.ns.deviceName(u.options.device), nil }
 
-// bindToDevice is SO_BINDTODEVICE: a name that ends with its first zero byte, or
-// nothing to end the binding. ENODEV for an unknown name.
 func (u *udpSocket) bindToDevice(value []byte) error {
-	name, _, _ := bytes.Cut(value, []byte{0})
-	if len(name) == 0 {
-		u.options.device = 0
-		return nil
+	nic, err := u.ns.device(value)
+	if err == nil {
+		u.options.device = nic
 	}
-	for nic, info := range u.net.NICInfo() {
-		if info.Name == string(name) {
-			u.options.device = nic
-			return nil
-		}
-	}
-	return unix.ENODEV
+	return err
 }
 
 func (u *udpSocket) setV6Only(value []byte) error {

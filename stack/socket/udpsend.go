@@ -179,7 +179,7 @@ func (u *udpSocket) routeFor(to netip.Addr, c *sendControl, connected bool) (*gs
 	source := u.source(to)
 	if c.source.IsValid() {
 		source = c.source
-		local := !u.broadcast(source) &&
+		local := !u.ns.broadcast(source) &&
 			u.net.CheckLocalAddress(c.device, networkProtocol(source), toAddress(source)) != 0
 		switch {
 		case !local && (!to.Is4() || source.IsMulticast() || toAddress(source) == header.IPv4Broadcast):
