@@ -4,18 +4,20 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
 // An Arrival is a pattern of connection attempts. The zero value is all of them
-// at time 0. Make one with Bursts, Uniform, Poisson or ParseArrival.
+// at time 0. Make one with Bursts, Uniform, Poisson, At or ParseArrival.
 type Arrival struct {
 	kind   arrivalKind
-	size   int           // of a burst
-	period time.Duration // between bursts, or over all clients
-	rate   float64       // per second
+	size   int             // of a burst
+	period time.Duration   // between bursts, or over all clients
+	rate   float64         // per second
+	given  []time.Duration // in order
 }
 
 type arrivalKind uint8
@@ -25,6 +27,7 @@ const (
 	bursts
 	uniform
 	poisson
+	given
 )
 
 // Bursts has size clients connect at time 0 and again after every period.
@@ -38,6 +41,9 @@ func Uniform(over time.Duration) Arrival { return Arrival{kind: uniform, period:
 // Poisson has clients come independently of each other, on average so many in a
 // second.
 func Poisson(perSecond float64) Arrival { return Arrival{kind: poisson, rate: perSecond} }
+
+// At has the clients come at given times, which must not decrease, one for each.
+func At(times []time.Duration) Arrival { return Arrival{kind: given, given: times} }
 
 // ParseArrival reads what String writes: "burst", "burst=SIZE/PERIOD",
 // "uniform=PERIOD" or "poisson=PER-SECOND", with periods like 500ms.
@@ -73,7 +79,8 @@ func ParseArrival(text string) (Arrival, error) {
 	return a, a.validate()
 }
 
-// String writes the pattern as ParseArrival reads it.
+// String writes the pattern as ParseArrival reads it; given times are only
+// counted.
 func (a Arrival) String() string {
 	switch a.kind {
 	case bursts:
@@ -82,6 +89,8 @@ func (a Arrival) String() string {
 		return fmt.Sprintf("uniform=%v", a.period)
 	case poisson:
 		return "poisson=" + strconv.FormatFloat(a.rate, 'g', -1, 64)
+	case given:
+		return fmt.Sprintf("%d given times", len(a.given))
 	}
 	return "burst"
 }
@@ -105,6 +114,8 @@ func (a Arrival) validate() error {
 		return fmt.Errorf("arrival %v: use a period from 0 to %v", a, MaxDuration)
 	case a.kind == poisson && !(a.rate >= minRate && a.rate <= maxRate):
 		return fmt.Errorf("arrival %v: use a rate from %v to %v per second", a, minRate, maxRate)
+	case a.kind == given && (!slices.IsSorted(a.given) || len(a.given) > 0 && a.given[0] < 0):
+		return fmt.Errorf("arrival at %v: use times from 0 that do not decrease", a)
 	}
 	return nil
 }
@@ -115,8 +126,8 @@ const (
 	maxRate = 1e6
 )
 
-// times returns when n clients connect, in order.
-func (a Arrival) times(n int, seed uint64) []time.Duration {
+// Times returns when n clients connect, in order. Of given times there must be n.
+func (a Arrival) Times(n int, seed uint64) []time.Duration {
 	at := make([]time.Duration, n)
 	switch a.kind {
 	case bursts:
@@ -135,6 +146,8 @@ func (a Arrival) times(n int, seed uint64) []time.Duration {
 			// Beyond every run, lest it overflow.
 			at[i] = time.Duration(min(now, float64(2*MaxDuration)))
 		}
+	case given:
+		copy(at, a.given)
 	}
 	return at
 }

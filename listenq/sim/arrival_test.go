@@ -12,7 +12,7 @@ import (
 func ExampleParseArrival() {
 	for _, text := range []string{"burst", "burst=2/500ms", "uniform=2s", "poisson=4"} {
 		a, _ := ParseArrival(text)
-		fmt.Println(a, a.times(4, 1))
+		fmt.Println(a, a.Times(4, 1))
 	}
 	// Output:
 	// burst [0s 0s 0s 0s]
@@ -57,11 +57,11 @@ func TestArrivalErrorsNameTheValueAndTheRemedy(t *testing.T) {
 
 func TestPoissonHasItsRate(t *testing.T) {
 	const n = 50_000
-	times := Poisson(100).times(n, 7)
+	times := Poisson(100).Times(n, 7)
 	require.True(t, slices.IsSorted(times))
 	require.InEpsilon(t, n/100.0, times[n-1].Seconds(), 0.02)
-	require.Equal(t, times, Poisson(100).times(n, 7))
-	require.NotEqual(t, times, Poisson(100).times(n, 8))
+	require.Equal(t, times, Poisson(100).Times(n, 7))
+	require.NotEqual(t, times, Poisson(100).Times(n, 8))
 }
 
 func TestSilentClientsAreAShare(t *testing.T) {
@@ -88,6 +88,6 @@ func FuzzParseArrival(f *testing.F) {
 		back, err := ParseArrival(a.String())
 		require.NoError(t, err)
 		require.Equal(t, a, back)
-		require.True(t, slices.IsSorted(a.times(50, 1)))
+		require.True(t, slices.IsSorted(a.Times(50, 1)))
 	})
 }

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ulisten/ulisten/listenq"
@@ -37,6 +39,16 @@ func (f Fate) String() string {
 
 // MarshalText makes the fate print as text in JSON.
 func (f Fate) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (f *Fate) UnmarshalText(text []byte) error {
+	i := slices.Index(fateNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("unknown fate %q: use one of %s", text, strings.Join(fateNames[:], ", "))
+	}
+	*f = Fate(i)
+	return nil
+}
 
 // Never is the time of what did not happen.
 const Never time.Duration = -1

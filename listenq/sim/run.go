@@ -75,7 +75,7 @@ func play(s Scenario, maxEvents int) (*Result, error) {
 	}
 	r.carryOut = func(out listenq.Outcome) { r.obey(clientOf(&out.Flow), 0, &out) }
 	quiet := silent(s.Clients, s.Silent, s.Seed)
-	for i, at := range s.Arrival.times(s.Clients, s.Seed) {
+	for i, at := range s.Arrival.Times(s.Clients, s.Seed) {
 		r.peers[i].flow = flowOf(int32(i))
 		r.peers[i].silent = quiet[i]
 		r.results[i] = Client{Connected: Never, Queued: Never, Accepted: Never, End: Never}

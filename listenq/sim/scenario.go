@@ -99,6 +99,8 @@ func (s *Scenario) validate() error {
 		return fmt.Errorf("sim: accept every %v: use 0, which is at once, or more", s.AcceptEvery)
 	case s.AcceptBatch < 0:
 		return fmt.Errorf("sim: %d connections accepted in a turn: use 1 or more", s.AcceptBatch)
+	case s.Arrival.kind == given && len(s.Arrival.given) != s.Clients:
+		return fmt.Errorf("sim: %d times of arrival for %d clients: give as many", len(s.Arrival.given), s.Clients)
 	}
 	return s.Arrival.validate()
 }

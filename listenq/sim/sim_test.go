@@ -219,6 +219,32 @@ func TestPatience(t *testing.T) {
 	require.Equal(t, Never, r.Clients[1].Accepted)
 }
 
+// On FreeBSD accept(2) fails with ECONNABORTED for a connection that its client
+// has reset.
+func TestPatienceWhereAcceptFails(t *testing.T) {
+	s := linux(t, 1)
+	s.Server = serverNamed(t, "freebsd")
+	s.Patience = time.Second
+	s.AcceptStart = 2 * time.Second
+	c := mustRun(t, s).Clients[0]
+	require.Equal(t, GaveUp, c.Fate)
+	require.NotEqual(t, Never, c.Queued)
+	require.Equal(t, Never, c.Accepted)
+}
+
+func TestFatesAreWords(t *testing.T) {
+	for f := Absent; f <= Silent; f++ {
+		text, err := f.MarshalText()
+		require.NoError(t, err)
+		var back Fate
+		require.NoError(t, back.UnmarshalText(text))
+		require.Equal(t, f, back)
+	}
+	require.EqualError(t, new(Fate).UnmarshalText([]byte("lost")),
+		`unknown fate "lost": use one of absent, connecting, waiting, served, refused, timed out, reset, gave up, silent`)
+	require.Equal(t, "unknown(99)", Fate(99).String())
+}
+
 func TestAcceptInBatches(t *testing.T) {
 	s := linux(t, 5)
 	s.Backlog = 8
@@ -249,6 +275,14 @@ func TestAcceptWaits(t *testing.T) {
 	require.Equal(t, seconds(0.03, 0.63, 1.23), []time.Duration{
 		r.Clients[0].Accepted, r.Clients[1].Accepted, r.Clients[2].Accepted,
 	})
+}
+
+func TestGivenArrivals(t *testing.T) {
+	s := linux(t, 2)
+	s.Arrival = At(seconds(0.25, 7))
+	r := mustRun(t, s)
+	require.Equal(t, seconds(0.25), r.Clients[0].SYNs)
+	require.Equal(t, 7*time.Second, r.Clients[1].SYNs[0])
 }
 
 func TestLoss(t *testing.T) {
@@ -313,6 +347,8 @@ func TestScenarioErrors(t *testing.T) {
 		"accept every -1s":                         func(s *Scenario) { s.AcceptEvery = -time.Second },
 		"-1 connections accepted in a turn":        func(s *Scenario) { s.AcceptBatch = -1 },
 		"arrival burst=0/0s: use bursts of 1":      func(s *Scenario) { s.Arrival = Bursts(0, 0) },
+		"1 times of arrival for 2 clients":         func(s *Scenario) { s.Arrival = At(seconds(1)) },
+		"use times from 0 that do not decrease":    func(s *Scenario) { s.Arrival = At(seconds(2, 1)) },
 		`client profile "linux-6": refused: empty`: func(s *Scenario) { s.Client.Refused = "" },
 	} {
 		s := linux(t, 2)
