@@ -59,16 +59,17 @@ func (s *syncBuffer) String() string {
 
 var networks atomic.Int32
 
-// start runs serve on a network of its own. ADDR in args stands for the stack's
-// address.
+// start runs serve on a network and a device of its own, whose name no other test
+// takes as soon as it is free. ADDR in args stands for the stack's address.
 func start(t *testing.T, args ...string) *running {
 	t.Helper()
 	netlab.RequireTUN(t)
 	dir, err := os.MkdirTemp("", "ul") // t.TempDir is too long for a socket
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &running{t: t, addr: fmt.Sprintf("10.11.%d.2", networks.Add(1)), ended: make(chan struct{})}
-	all := []string{"serve", "--json", "--address", r.addr + "/24", "--control", filepath.Join(dir, "c.sock")}
+	network := networks.Add(1)
+	r := &running{t: t, addr: fmt.Sprintf("10.11.%d.2", network), ended: make(chan struct{})}
+	all := []string{"serve", "--json", "--tun", fmt.Sprintf("test%d", network), "--address", r.addr + "/24", "--control", filepath.Join(dir, "c.sock")}
 	for _, a := range args {
 		all = append(all, strings.ReplaceAll(a, "ADDR", r.addr))
 	}
