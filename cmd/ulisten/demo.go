@@ -91,7 +91,7 @@ func (d *demoCmd) Run(c *console) error {
 		case err == nil:
 			return exitError(code)
 		}
-		why = fmt.Errorf("%w: run as root, or allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)", err)
+		why = err
 		if d.Link == "tun" {
 			return why
 		}
@@ -164,7 +164,7 @@ func openTUNs(links []*demoLink) error {
 		links[i] = &demoLink{
 			LinkEndpoint: device,
 			address:      netip.PrefixFrom(host.Addr().Next(), host.Bits()),
-			clients:      kernelDialer{},
+			clients:      kernelDialer{synRetries: demoSYNRetries},
 		}
 	}
 	return nil

@@ -30,7 +30,9 @@ type demoAttempt interface {
 }
 
 // kernelDialer connects sockets of the kernel.
-type kernelDialer struct{}
+type kernelDialer struct {
+	synRetries int // TCP_SYNCNT; 0 leaves it to tcp_syn_retries
+}
 
 func (kernelDialer) Close() error { return nil }
 
@@ -39,12 +41,14 @@ type kernelAttempt struct {
 	file *os.File
 }
 
-func (kernelDialer) connect(remote netip.AddrPort) (demoAttempt, error) {
+func (d kernelDialer) connect(remote netip.AddrPort) (demoAttempt, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 	if err != nil {
 		return nil, fmt.Errorf("client socket: %w", err)
 	}
-	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SYNCNT, demoSYNRetries)
+	if d.synRetries > 0 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SYNCNT, d.synRetries)
+	}
 	if err == nil {
 		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: remote.Addr().As4(), Port: int(remote.Port())})
 	}

@@ -12,13 +12,13 @@ import (
 
 // documented finds blocks of the documentation that begin with a command whose
 // output is always the same.
-var documented = regexp.MustCompile("(?s)```\n\\$ ulisten ([^\n]*(?:--help|--somaxconn)[^\n]*)\n(.*?)```\n")
+var documented = regexp.MustCompile("(?s)```\n\\$ ulisten ((?:compare|[^\n]*(?:--help|--somaxconn))[^\n]*)\n(.*?)```\n")
 
 // What the documentation says a command prints, it prints. With
 // ULISTEN_UPDATE_SCRIPTS=1 the documentation is rewritten instead.
 func TestDocumentedOutput(t *testing.T) {
 	found := 0
-	for _, file := range []string{"README.md", "docs/commands.md"} {
+	for _, file := range []string{"README.md", "docs/commands.md", "docs/lab.md"} {
 		path := filepath.Join("..", "..", filepath.FromSlash(file))
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)

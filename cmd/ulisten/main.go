@@ -33,6 +33,7 @@ type commands struct {
 	Sysctl  sysctlCmd  `cmd:"" help:"Show or change the settings of a running serve."`
 	Set     setCmd     `cmd:"" help:"Change a listener of a running serve."`
 	Explain explainCmd `cmd:"" help:"Print what a backlog becomes and what each packet gets when a queue is full."`
+	Compare compareCmd `cmd:"" help:"Play one burst of clients under the rules of every platform, side by side."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
@@ -40,6 +41,7 @@ type commands struct {
 func (*commands) Example() string {
 	return `ulisten demo
 ulisten explain --backlog 2
+ulisten compare
 ulisten serve --address 192.0.2.2/24 --listen 192.0.2.2:80,backlog=2,app=http`
 }
 

@@ -84,7 +84,7 @@ func oneLineError(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func TestEveryHelpOpensWithAnExample(t *testing.T) {
-	for _, command := range []string{"", "demo", "serve", "ss", "sysctl", "set", "explain", "version"} {
+	for _, command := range []string{"", "demo", "serve", "ss", "sysctl", "set", "explain", "compare", "version"} {
 		args := append(strings.Fields(command), "--help")
 		stdout, stderr, code := outcome(t, args...)
 		require.Zero(t, code, command)

@@ -21,7 +21,8 @@ func inside() bool { return os.Getenv(insideEnv) != "" }
 // inNamespace runs this program again, with the same arguments and streams, in a
 // new network namespace, and in a new user namespace as well if that takes one.
 // The namespace, and all in it, ends with that process; the process ends with
-// this one. It returns the exit code, or an error if no namespace can be had.
+// this one. It returns the exit code, or an error, with the remedy, if no
+// namespace can be had.
 func inNamespace() (exitCode int, err error) {
 	user := &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
@@ -29,14 +30,24 @@ func inNamespace() (exitCode int, err error) {
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
 	}
 	if os.Geteuid() != 0 {
-		return again(user)
+		code, err := again(user)
+		return code, allowNamespaces(err)
 	}
 	code, err := again(&syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET})
 	if errors.Is(err, unix.EPERM) {
 		// Root in a container may lack CAP_SYS_ADMIN and still be allowed this.
 		code, err = again(user)
 	}
-	return code, err
+	return code, allowNamespaces(err)
+}
+
+// allowNamespaces adds the remedy to the error of a namespace that could not be
+// had.
+func allowNamespaces(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: run as root, or allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)", err)
 }
 
 // again runs this program once more.

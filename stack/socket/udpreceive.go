@@ -131,9 +131,7 @@ func (u *udpSocket) receive(m *message, flags int) (int, error) {
 			n = room
 		}
 	}
-	if m.wantsAddr {
-		m.addr = sockaddrOf(u.domain, d.from)
-	}
+	m.addr = sockaddrOf(u.domain, d.from)
 	u.describe(m, &d)
 	if flags&unix.MSG_PEEK == 0 {
 		q.pop()

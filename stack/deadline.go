@@ -1,5 +1,4 @@
-// Package deadline has deadlines as net.Conn wants them, on any clock.
-package deadline
+package stack
 
 import (
 	"sync"
@@ -8,19 +7,17 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
-// A Deadline is a channel that is closed while a point in time has passed. It is
-// safe for concurrent use; make one with New.
-type Deadline struct {
+// A deadline is a channel that is closed while a point in time has passed.
+type deadline struct {
 	mu     sync.Mutex
 	timer  tcpip.Timer
 	passed chan struct{}
 }
 
-// New returns a deadline that never passes.
-func New() Deadline { return Deadline{passed: make(chan struct{})} }
+func newDeadline() deadline { return deadline{passed: make(chan struct{})} }
 
-// Set moves the deadline; the zero time removes it.
-func (d *Deadline) Set(clock tcpip.Clock, t time.Time) {
+// set moves the deadline; the zero time removes it.
+func (d *deadline) set(clock tcpip.Clock, t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.timer != nil {
@@ -56,9 +53,8 @@ func (d *Deadline) Set(clock tcpip.Clock, t time.Time) {
 	})
 }
 
-// Passed returns the channel to wait on. A later Set moves the deadline of those
-// who wait, too.
-func (d *Deadline) Passed() <-chan struct{} {
+// wait returns the channel to wait on.
+func (d *deadline) wait() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.passed
