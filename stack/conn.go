@@ -12,6 +12,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/ulisten/ulisten/stack/internal/deadline"
 )
 
 // A Conn is a TCP connection of a Stack. It behaves like a *net.TCPConn.
@@ -29,9 +31,9 @@ type Conn struct {
 	closed             chan struct{}
 
 	readMu        sync.Mutex
-	readDeadline  deadline
+	readDeadline  deadline.Deadline
 	writeMu       sync.Mutex
-	writeDeadline deadline
+	writeDeadline deadline.Deadline
 	payload       bytes.Reader // of the Write under way
 }
 
@@ -54,8 +56,8 @@ func (e *Endpoint) Conn() net.Conn {
 		readable:      make(chan struct{}, 1),
 		writable:      make(chan struct{}, 1),
 		closed:        make(chan struct{}),
-		readDeadline:  newDeadline(),
-		writeDeadline: newDeadline(),
+		readDeadline:  deadline.New(),
+		writeDeadline: deadline.New(),
 	}
 	c.entry.Init(c, waiter.ReadableEvents|waiter.WritableEvents|waiter.EventHUp|waiter.EventErr)
 	c.wq.EventRegister(&c.entry)
@@ -77,8 +79,8 @@ func (c *Conn) end() bool {
 	c.closeOnce.Do(func() {
 		first = true
 		close(c.closed)
-		c.readDeadline.set(c.clock, time.Time{})
-		c.writeDeadline.set(c.clock, time.Time{})
+		c.readDeadline.Set(c.clock, time.Time{})
+		c.writeDeadline.Set(c.clock, time.Time{})
 		c.wq.EventUnregister(&c.entry)
 	})
 	return first
@@ -104,11 +106,11 @@ func signal(c chan struct{}) {
 
 // await waits for a token; it fails when the deadline passes or the connection
 // is closed.
-func (c *Conn) await(op string, token <-chan struct{}, d *deadline) error {
+func (c *Conn) await(op string, token <-chan struct{}, d *deadline.Deadline) error {
 	select {
 	case <-token:
 		return nil
-	case <-d.wait():
+	case <-d.Passed():
 		return c.opError(op, os.ErrDeadlineExceeded)
 	case <-c.closed:
 		return c.opError(op, net.ErrClosed)
@@ -116,14 +118,14 @@ func (c *Conn) await(op string, token <-chan struct{}, d *deadline) error {
 }
 
 // check fails if the connection is closed or the deadline has passed.
-func (c *Conn) check(op string, d *deadline) error {
+func (c *Conn) check(op string, d *deadline.Deadline) error {
 	select {
 	case <-c.closed:
 		return c.opError(op, net.ErrClosed)
 	default:
 	}
 	select {
-	case <-d.wait():
+	case <-d.Passed():
 		return c.opError(op, os.ErrDeadlineExceeded)
 	default:
 		return nil
@@ -186,24 +188,31 @@ func (c *Conn) readTo(w io.Writer) (int, error) {
 func (c *Conn) Write(b []byte) (int, error) {
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
+	c.payload.Reset(b)
+	defer c.payload.Reset(nil)
+	n, err := c.writeAll(&c.payload)
+	return int(n), err
+}
+
+// writeAll writes until nothing is left. The caller holds writeMu.
+func (c *Conn) writeAll(p tcpip.Payloader) (total int64, err error) {
 	if err := c.check("write", &c.writeDeadline); err != nil {
 		return 0, err
 	}
-	c.payload.Reset(b)
-	defer c.payload.Reset(nil)
-	for c.payload.Len() > 0 {
-		_, err := c.ep.Write(&c.payload, tcpip.WriteOptions{})
+	for p.Len() > 0 {
+		n, err := c.ep.Write(p, tcpip.WriteOptions{})
+		total += n
 		switch err.(type) {
 		case nil:
 		case *tcpip.ErrWouldBlock:
 			if err := c.await("write", c.writable, &c.writeDeadline); err != nil {
-				return len(b) - c.payload.Len(), err
+				return total, err
 			}
 		default:
-			return len(b) - c.payload.Len(), c.streamError("write", err)
+			return total, c.streamError("write", err)
 		}
 	}
-	return len(b), nil
+	return total, nil
 }
 
 // Close implements net.Conn: it sends what is still queued and a FIN, in the
@@ -258,27 +267,13 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.setDeadline(&c.read
 // SetWriteDeadline implements net.Conn.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setDeadline(&c.writeDeadline, t) }
 
-func (c *Conn) setDeadline(d *deadline, t time.Time) error {
+func (c *Conn) setDeadline(d *deadline.Deadline, t time.Time) error {
 	select {
 	case <-c.closed:
 		return c.opError("set", net.ErrClosed)
 	default:
 	}
-	d.set(c.clock, t)
-	return nil
-}
-
-// SetLinger sets what Close does with data that is not sent yet: sec < 0, the
-// default, sends it in the background; 0 discards it and sends RST; netstack
-// treats other values like the default.
-func (c *Conn) SetLinger(sec int) error {
-	c.ep.SocketOptions().SetLinger(tcpip.LingerOption{Enabled: sec >= 0, Timeout: time.Duration(sec) * time.Second})
-	return nil
-}
-
-// SetNoDelay switches Nagle's algorithm off, which is the default, or on.
-func (c *Conn) SetNoDelay(on bool) error {
-	c.ep.SocketOptions().SetDelayOption(!on)
+	d.Set(c.clock, t)
 	return nil
 }
 

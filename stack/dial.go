@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 
@@ -19,19 +20,30 @@ func (s *Stack) Dial(network, address string) (net.Conn, error) {
 // "tcp6". Errors carry ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH or ENETUNREACH; a
 // context that ends first gives its error.
 func (s *Stack) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	return s.DialFrom(ctx, network, netip.AddrPort{}, address)
+}
+
+// DialFrom is DialContext from a local address and port. The zero AddrPort leaves
+// both to the stack, port 0 the port. Its errors carry EADDRNOTAVAIL and
+// EADDRINUSE, too.
+func (s *Stack) DialFrom(ctx context.Context, network string, local netip.AddrPort, address string) (net.Conn, error) {
 	remote, err := resolve(network, address)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
 	addr := net.TCPAddrFromAddrPort(remote)
-	fail := func(call string, err error) (net.Conn, error) {
-		return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: os.NewSyscallError(call, err)}
+	var source net.Addr
+	if local.IsValid() {
+		source = net.TCPAddrFromAddrPort(local)
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: contextError(err)}
+	fail := func(call string, err error) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Net: network, Source: source, Addr: addr, Err: os.NewSyscallError(call, err)}
+	}
+	if ctx.Err() != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Source: source, Addr: addr, Err: contextError(context.Cause(ctx))}
 	}
 	if s.isClosed() {
-		return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: net.ErrClosed}
+		return nil, &net.OpError{Op: "dial", Net: network, Source: source, Addr: addr, Err: net.ErrClosed}
 	}
 	e, err := s.NewEndpoint(remote.Addr().Is6())
 	if err != nil {
@@ -41,12 +53,20 @@ func (s *Stack) DialContext(ctx context.Context, network, address string) (net.C
 	e.wq.EventRegister(&entry)
 	defer e.wq.EventUnregister(&entry)
 
-	err = e.Connect(nil, remote)
+	var b *Binding
+	if local.IsValid() {
+		if b, err = s.Bind(local, BindOptions{}); err != nil {
+			e.Close()
+			return fail("bind", err)
+		}
+		defer b.Release() // the connection keeps it
+	}
+	err = e.Connect(b, remote)
 	if err == syscall.EINPROGRESS {
 		select {
 		case <-ctx.Done():
 			e.Close()
-			return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: contextError(ctx.Err())}
+			return nil, &net.OpError{Op: "dial", Net: network, Source: source, Addr: addr, Err: contextError(context.Cause(ctx))}
 		case <-connected:
 		}
 		if terr := e.ep.LastError(); terr != nil {

@@ -16,6 +16,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/ulisten/ulisten/listenq"
+	"github.com/ulisten/ulisten/stack/internal/deadline"
 )
 
 // netstackBacklog is the capacity of netstack's own listener, which must never
@@ -42,6 +43,9 @@ type ListenOptions struct {
 	// port, and clients of the same address by a hash of the flow. ListenOn
 	// has it from the binding.
 	ReusePort bool
+	// KeepAlive is what connections that Accept returns probe their peers with
+	// (see Conn.SetKeepAliveConfig); the zero value is not at all, as on Linux.
+	KeepAlive net.KeepAliveConfig
 }
 
 // grafted is a connection that netstack has an endpoint for.
@@ -64,6 +68,8 @@ type Listener struct {
 	local   netip.AddrPort
 	v6Only  bool
 	offer   offer
+	// keepAlive is for connections that Accept returns.
+	keepAlive net.KeepAliveConfig
 
 	mu     sync.Mutex
 	q      *listenq.Listener
@@ -85,7 +91,7 @@ type Listener struct {
 
 	wake     chan struct{} // holds a token when ready may have grown
 	done     chan struct{}
-	deadline deadline
+	deadline deadline.Deadline
 }
 
 var _ net.Listener = (*Listener)(nil)
@@ -155,18 +161,19 @@ func (s *Stack) ListenOn(b *Binding, backlog int, opts *ListenOptions) (*Listene
 		return nil, err
 	}
 	l := &Listener{
-		s:        s,
-		wq:       new(waiter.Queue),
-		binding:  b,
-		network:  "tcp",
-		local:    b.local,
-		v6Only:   b.options.V6Only,
-		offer:    s.offer.atMost(opts.MaxSegment),
-		grafted:  make(map[*tcp.Endpoint]grafted),
-		ready:    make(map[listenq.ConnID]*Endpoint),
-		wake:     make(chan struct{}, 1),
-		done:     make(chan struct{}),
-		deadline: newDeadline(),
+		s:         s,
+		wq:        new(waiter.Queue),
+		binding:   b,
+		network:   "tcp",
+		local:     b.local,
+		v6Only:    b.options.V6Only,
+		offer:     s.offer.atMost(opts.MaxSegment),
+		keepAlive: opts.KeepAlive,
+		grafted:   make(map[*tcp.Endpoint]grafted),
+		ready:     make(map[listenq.ConnID]*Endpoint),
+		wake:      make(chan struct{}, 1),
+		done:      make(chan struct{}),
+		deadline:  deadline.New(),
 	}
 	if err := b.listen(true); err != nil {
 		return nil, err
@@ -427,7 +434,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		case <-l.done:
 			signal(l.wake) // the token may have been meant for Close
 			return nil, l.opError("accept", net.ErrClosed)
-		case <-l.deadline.wait():
+		case <-l.deadline.Passed():
 			signal(l.wake) // or for another Accept
 			return nil, l.opError("accept", os.ErrDeadlineExceeded)
 		default:
@@ -438,10 +445,19 @@ func (l *Listener) Accept() (net.Conn, error) {
 		l.collect()
 		c, state := l.take()
 		if state == frontReady {
-			return c.Conn(), nil
+			return l.accepted(c), nil
 		}
 		l.sleep(state)
 	}
+}
+
+// accepted turns a connection into what Accept returns.
+func (l *Listener) accepted(e *Endpoint) net.Conn {
+	c := e.Conn()
+	if c, ok := c.(*Conn); ok && l.keepAlive.Enable {
+		c.SetKeepAliveConfig(l.keepAlive)
+	}
+	return c
 }
 
 // sleep waits until another look at the queue is worth while. A connection that
@@ -455,7 +471,7 @@ func (l *Listener) sleep(state frontState) {
 	select {
 	case <-l.wake:
 	case <-l.done:
-	case <-l.deadline.wait():
+	case <-l.deadline.Passed():
 	}
 }
 
@@ -472,7 +488,7 @@ func (l *Listener) TryAccept() (net.Conn, error) {
 	}
 	l.collect()
 	if c, state := l.take(); state == frontReady {
-		return c.Conn(), nil
+		return l.accepted(c), nil
 	}
 	return nil, l.opError("accept", os.NewSyscallError("accept", syscall.EAGAIN))
 }
@@ -532,7 +548,7 @@ func (l *Listener) SetDeadline(t time.Time) error {
 		return l.opError("set", net.ErrClosed)
 	default:
 	}
-	l.deadline.set(l.s.clock, t)
+	l.deadline.Set(l.s.clock, t)
 	return nil
 }
 
@@ -623,7 +639,7 @@ func (l *Listener) Close() error {
 	queued := l.closeQueue()
 	l.mu.Unlock()
 	close(l.done)
-	l.deadline.set(l.s.clock, time.Time{})
+	l.deadline.Set(l.s.clock, time.Time{})
 
 	l.resetQueued(queued)
 	l.wq.EventUnregister(&l.entry)

@@ -131,7 +131,9 @@ func (u *udpSocket) receive(m *message, flags int) (int, error) {
 			n = room
 		}
 	}
-	m.addr = sockaddrOf(u.domain, d.from)
+	if m.wantsAddr {
+		m.addr = sockaddrOf(u.domain, d.from)
+	}
 	u.describe(m, &d)
 	if flags&unix.MSG_PEEK == 0 {
 		q.pop()

@@ -45,18 +45,22 @@ func (ns *Namespace) wait(f *file, events waiter.EventMask, timeout time.Duratio
 	if err != unix.EAGAIN {
 		return err
 	}
-	s := ns.sleeper()
-	defer ns.sleepers.Put(s)
-	s.entry.Init(s, events|waiter.EventErr|waiter.EventHUp|eventRoom)
-	f.EventRegister(&s.entry)
-	defer f.EventUnregister(&s.entry)
-
 	var expired chan struct{}
 	if timeout > 0 {
 		expired = make(chan struct{})
 		timer := ns.clock.AfterFunc(timeout, func() { close(expired) })
 		defer timer.Stop()
 	}
+	return ns.waitUntil(f, events, expired, try)
+}
+
+// waitUntil is wait until a channel is closed; nil never is.
+func (ns *Namespace) waitUntil(f *file, events waiter.EventMask, expired <-chan struct{}, try func() error) error {
+	s := ns.sleeper()
+	defer ns.sleepers.Put(s)
+	s.entry.Init(s, events|waiter.EventErr|waiter.EventHUp|eventRoom)
+	f.EventRegister(&s.entry)
+	defer f.EventUnregister(&s.entry)
 	for {
 		// Again after registering: the event may have come in between.
 		if err := try(); err != unix.EAGAIN {

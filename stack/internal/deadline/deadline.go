@@ -1,4 +1,5 @@
-package stack
+// Package deadline has deadlines as net.Conn wants them, on any clock.
+package deadline
 
 import (
 	"sync"
@@ -7,17 +8,19 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
-// A deadline is a channel that is closed while a point in time has passed.
-type deadline struct {
+// A Deadline is a channel that is closed while a point in time has passed. It is
+// safe for concurrent use; make one with New.
+type Deadline struct {
 	mu     sync.Mutex
 	timer  tcpip.Timer
 	passed chan struct{}
 }
 
-func newDeadline() deadline { return deadline{passed: make(chan struct{})} }
+// New returns a deadline that never passes.
+func New() Deadline { return Deadline{passed: make(chan struct{})} }
 
-// set moves the deadline; the zero time removes it.
-func (d *deadline) set(clock tcpip.Clock, t time.Time) {
+// Set moves the deadline; the zero time removes it.
+func (d *Deadline) Set(clock tcpip.Clock, t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.timer != nil {
@@ -53,8 +56,9 @@ func (d *deadline) set(clock tcpip.Clock, t time.Time) {
 	})
 }
 
-// wait returns the channel to wait on.
-func (d *deadline) wait() <-chan struct{} {
+// Passed returns the channel to wait on. A later Set moves the deadline of those
+// who wait, too.
+func (d *Deadline) Passed() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.passed
