@@ -12,7 +12,7 @@ import (
 
 // documented finds blocks of the documentation that begin with a command whose
 // output is always the same.
-var documented = regexp.MustCompile("(?s)```\n\\$ ulisten ((?:compare|[^\n]*(?:--help|--somaxconn))[^\n]*)\n(.*?)```\n")
+var documented = regexp.MustCompile("(?s)```\n\\$ ulisten ((?:compare|explain --(?:all|backlog|profile freebsd)|[^\n]*--help)[^\n]*)\n(.*?)```\n")
 
 // What the documentation says a command prints, it prints. With
 // ULISTEN_UPDATE_SCRIPTS=1 the documentation is rewritten instead.
