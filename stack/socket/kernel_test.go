@@ -3,6 +3,7 @@
 package socket
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"os"
@@ -34,6 +35,7 @@ type syscalls interface {
 	Shutdown(fd, how int) error
 	Close(fd int) error
 	Dup(fd int) (int, error)
+	Fcntl(fd, cmd, arg int) (int, error)
 	GetsockoptInt(fd, level, name int) (int, error)
 	SetsockoptInt(fd, level, name, value int) error
 	Sendmsg(fd int, iov [][]byte, oob []byte, to unix.Sockaddr, flags int) (int, error)
@@ -78,6 +80,9 @@ func (kernel) Getpeername(fd int) (unix.Sockaddr, error) { return unix.Getpeerna
 func (kernel) Shutdown(fd, how int) error                { return unix.Shutdown(fd, how) }
 func (kernel) Close(fd int) error                        { return unix.Close(fd) }
 func (kernel) Dup(fd int) (int, error)                   { return unix.Dup(fd) }
+func (kernel) Fcntl(fd, cmd, arg int) (int, error) {
+	return unix.FcntlInt(uintptr(fd), cmd, arg)
+}
 func (kernel) GetsockoptInt(fd, level, name int) (int, error) {
 	return unix.GetsockoptInt(fd, level, name)
 }
@@ -335,6 +340,55 @@ func (w *world) option(h string, level, name int) {
 
 func (w *world) setOption(h string, level, name, value int) {
 	w.note("setsockopt(%s, %d, %d, %d): %s", h, level, name, value, errnoName(w.SetsockoptInt(w.fd(h), level, name, value)))
+}
+
+// sendFiles sends a byte and control messages, with descriptors and with whatever
+// else is given.
+func (w *world) sendFiles(h string, more []byte, files ...string) {
+	var fds []int
+	for _, f := range files {
+		fds = append(fds, w.fd(f))
+	}
+	oob := more
+	if len(files) > 0 {
+		oob = append(unix.UnixRights(fds...), more...)
+	}
+	n, err := w.Sendmsg(w.fd(h), [][]byte{{'x'}}, oob, nil, 0)
+	w.note("sendmsg(%s) of %d descriptors and %d bytes: %d %s", h, len(files), len(more), max(n, 0), errnoName(err))
+}
+
+// recvFiles receives size bytes and what room there is for of control messages.
+// Descriptors become handles: the name with a number.
+func (w *world) recvFiles(h string, size, room, flags int, name string) {
+	b, oob := make([]byte, size), make([]byte, room)
+	n, oobn, recvflags, _, err := w.Recvmsg(w.fd(h), [][]byte{b}, oob, flags)
+	w.note("recvmsg(%s, %d, room %d, %#x): %d %d %#x %s", h, size, room, flags, max(n, 0), oobn, recvflags&^unix.MSG_CMSG_CLOEXEC, errnoName(err))
+	if err != nil {
+		return
+	}
+	for len(oob[:oobn]) >= unix.SizeofCmsghdr {
+		head := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
+		data := oob[unix.CmsgLen(0):min(int(head.Len), oobn)]
+		switch head.Type {
+		case unix.SCM_RIGHTS:
+			for i := 0; len(data) >= 4; i++ {
+				fd := int(binary.NativeEndian.Uint32(data))
+				w.add(fmt.Sprintf("%s%d", name, i), fd)
+				on, err := w.Fcntl(fd, unix.F_GETFD, 0)
+				w.note("  descriptor, closed on exec: %d %s", on, errnoName(err))
+				data = data[4:]
+			}
+		case unix.SCM_CREDENTIALS:
+			c := *(*unix.Ucred)(unsafe.Pointer(&data[0]))
+			w.note("  credentials, mine: %v, none: %v", c == mine(), c.Pid == 0)
+		}
+		step := min(unix.CmsgSpace(int(head.Len)-unix.CmsgLen(0)), oobn)
+		oob, oobn = oob[step:], oobn-step
+	}
+}
+
+func mine() unix.Ucred {
+	return unix.Ucred{Pid: int32(os.Getpid()), Uid: uint32(os.Getuid()), Gid: uint32(os.Getgid())}
 }
 
 func (w *world) epoll(h string) {

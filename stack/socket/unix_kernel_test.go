@@ -4,6 +4,7 @@ package socket
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -453,6 +454,113 @@ func TestUnixLikeTheKernel(t *testing.T) {
 				w.send("a", "x", "-", 0)
 				w.names("a")
 				w.close("a")
+			}
+		},
+		"descriptors": func(w *world) {
+			for _, typ := range []int{stream, dgram, seqpacket} {
+				w.pair("a", "b", typ)
+				w.pair("c", "d", stream)
+				w.sendFiles("a", nil, "c", "c", "a")
+				w.send("a", "y", "-", 0)
+				w.close("c")
+				w.send("d", "for c", "-", 0)
+				w.recvFiles("b", 9, 99, unix.MSG_PEEK, "p")
+				w.recv("p0", 3, 0)
+				w.recvFiles("b", 9, 99, unix.MSG_CMSG_CLOEXEC, "q")
+				w.recv("q1", 3, 0)
+				w.recvFiles("b", 9, 99, 0, "r")
+				for _, h := range []string{"p0", "p1", "q0"} {
+					w.close(h)
+				}
+				w.send("d", "still", "-", 0)
+				w.close("q1")
+				w.send("d", "gone", "-", 0)
+				for _, room := range []int{0, 8, 16, 19, 20, 23, 24, 28} {
+					w.sendFiles("a", nil, "d", "d")
+					w.recvFiles("b", 9, room, 0, "t")
+				}
+				w.sendFiles("a", nil, "d", "none")
+				w.sendFiles("a", nil, slices.Repeat([]string{"d"}, 253)...)
+				w.sendFiles("a", nil, slices.Repeat([]string{"d"}, 254)...)
+				w.sendFiles("a", unix.UnixRights(w.fd("d")), slices.Repeat([]string{"d"}, 253)...)
+				w.sendFiles("a", make([]byte, 15))
+				w.sendFiles("a", make([]byte, 16))
+				w.sendFiles("a", unix.UnixRights()[:16])
+				bad := unix.UnixRights(w.fd("d"))
+				bad[0] = 25
+				w.sendFiles("a", bad)
+				bad[0] = 15
+				w.sendFiles("a", bad)
+				bad[0], bad[12] = 20, 99
+				w.sendFiles("a", bad) // no such type
+				bad[8] = 99
+				w.sendFiles("a", bad) // another level
+				// Thrown away with their messages.
+				w.sendFiles("a", nil, "d")
+				w.close("b")
+				w.sendFiles("a", nil, "d")
+				w.poll(allPoll)
+				for h := range w.handles {
+					w.Close(w.fd(h))
+				}
+				clear(w.handles)
+			}
+		},
+		"descriptors in a stream": func(w *world) {
+			w.pair("a", "b", stream)
+			w.send("a", "12", "-", 0)
+			w.sendFiles("a", nil, "a")
+			w.send("a", "34", "-", 0)
+			w.sendFiles("a", nil, "b")
+			w.sendFiles("a", nil, "b")
+			w.recvFiles("b", 1, 99, 0, "p")
+			w.recvFiles("b", 9, 99, unix.MSG_PEEK, "q")
+			w.recvFiles("b", 9, 99, 0, "r")
+			w.recvFiles("b", 9, 99, 0, "s")
+			w.recvFiles("b", 9, 99, 0, "u")
+		},
+		"credentials": func(w *world) {
+			own := mine()
+			somebody := own
+			somebody.Uid++
+			for _, typ := range []int{stream, dgram, seqpacket} {
+				w.pair("a", "b", typ)
+				w.send("a", "before", "-", 0)
+				w.setOption("b", unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+				w.send("a", "after", "-", 0)
+				w.sendFiles("a", unix.UnixCredentials(&own), "a")
+				w.sendFiles("a", unix.UnixCredentials(&somebody))
+				w.sendFiles("a", unix.UnixCredentials(&own)[:20])
+				for range 5 {
+					w.recvFiles("b", 20, 99, 0, "p")
+				}
+				w.sendFiles("a", nil, "a")
+				w.recvFiles("b", 20, 40, 0, "q")
+				w.names("a")
+				w.names("b")
+				w.send("b", "x", "-", 0) // names b
+				w.names("b")
+				for h := range w.handles {
+					w.Close(w.fd(h))
+				}
+				clear(w.handles)
+				if typ == dgram {
+					continue
+				}
+				w.socket("l", typ)
+				w.bind("l", "@l")
+				w.listen("l", 1)
+				w.setOption("l", unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+				w.socket("c", typ)
+				w.connect("c", "@l")
+				w.send("c", "x", "-", 0)
+				w.accept("s", "l")
+				w.option("s", unix.SOL_SOCKET, unix.SO_PASSCRED)
+				w.recvFiles("s", 20, 99, 0, "p")
+				for _, h := range []string{"l", "c", "s"} {
+					w.option(h, unix.SOL_SOCKET, unix.SO_PEERCRED)
+					w.close(h)
+				}
 			}
 		},
 		"socketpair": func(w *world) {

@@ -142,12 +142,19 @@ func (s *unixSocket) sendDatagram(m *message, flags int) (int, error) {
 	m.gather(0, msg.data)
 	msg.ancillary, extra = extra, ancillary{}
 	s.sent.Add(int64(msg.charge))
+	again := m.waited
 	receiver, err := s.deliver(m, msg, name)
+	switch {
+	case err == nil:
+		receiver.Notify(unixReadable)
+	case err == unix.EAGAIN && again:
+		msg.giveBack() // in silence, or the call that waits would wake itself for ever
+	default:
+		msg.free() // which counts as room for those who poll, as on Linux
+	}
 	if err != nil {
-		msg.free() // which tells waiters that there is room, as on Linux
 		return 0, err
 	}
-	receiver.Notify(unixReadable)
 	return size, nil
 }
 

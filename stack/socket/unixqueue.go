@@ -88,17 +88,20 @@ func newUnixMessage(from *unixSocket, size, charge int) *unixMessage {
 	return m
 }
 
-// free gives back the memory of a message, and what it counts in its sender's
-// buffer.
-func (m *unixMessage) free() {
+// free ends a message and tells its sender that there is room again.
+func (m *unixMessage) free() { m.giveBack().writeSpace() }
+
+// giveBack gives back the memory of a message, and what it counts in the buffer of its
+// sender, which it returns.
+func (m *unixMessage) giveBack() *unixSocket {
 	from, charge := m.from, m.charge
-	m.ancillary.drop()
+	m.drop()
 	if m.pool != nil {
 		*m = unixMessage{space: m.space, pool: m.pool}
 		m.pool.Put(m)
 	}
 	from.sent.Add(-int64(charge))
-	from.writeSpace()
+	return from
 }
 
 // What a message costs on Linux 6.18 on amd64, as SIOCOUTQ shows it: the sk_buff
