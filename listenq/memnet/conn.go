@@ -178,19 +178,18 @@ func (c *Conn) keep(b []byte) int {
 // push puts data on the cable that the peer has room for.
 func (c *Conn) push(n int) {
 	k := c.k
-	unfinished := c.isClient && !k.promoted.Load()
-	if k.n.cfg.Latency == 0 {
+	direct := k.open || !c.isClient
+	if !direct {
+		k.sent += n
+	} else if k.n.cfg.Latency == 0 {
 		c.peer.arrive(n)
-		if !unfinished {
-			return
-		}
+		return
 	}
 	k.mu.Unlock()
 	now := k.n.enter()
-	if k.n.cfg.Latency > 0 {
+	if direct {
 		k.later(now, func(now time.Duration) { k.arrive(now, c.peer, n) })
-	}
-	if unfinished && !k.promoted.Load() {
+	} else {
 		k.transmit(now)
 	}
 	k.n.leave()
@@ -209,6 +208,12 @@ func (c *Conn) arrive(n int) {
 		c.arrived += n
 		c.readable.Broadcast()
 	}
+}
+
+// finished takes in a FIN.
+func (c *Conn) finished() {
+	c.eof = true
+	c.readable.Broadcast()
 }
 
 // reset is a RST, or what ends a connection like one.

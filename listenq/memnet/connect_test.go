@@ -157,7 +157,7 @@ func TestFinalACKAborted(t *testing.T) {
 
 // A client whose final ACK was ignored does not know. It is let in by the
 // SYN-ACK of 1 s, or by its own data before that: what is written at 50 ms finds
-// the queue full and is sent again after 220 ms and another 440 ms.
+// the queue full and is sent again after 220 ms, and again after as much.
 func TestIgnoredFinalACK(t *testing.T) {
 	const written = 50 * ms
 	for _, tc := range []struct {
@@ -169,7 +169,7 @@ func TestIgnoredFinalACK(t *testing.T) {
 		{"SYN-ACK again", false, 100 * ms, overlapped - 10*ms + 1*s + 20*ms},
 		{"SYN-ACK again, later", false, 2 * s, overlapped - 10*ms + 3*s + 20*ms},
 		{"data again", true, 100 * ms, written + 220*ms + 10*ms},
-		{"data again, later", true, 300 * ms, written + 220*ms + 440*ms + 10*ms},
+		{"data again, later", true, 300 * ms, written + 220*ms + 220*ms + 10*ms},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, memnet.Config{Latency: 10 * ms}, func(lab *lab) {
@@ -211,7 +211,7 @@ func TestForgottenRequest(t *testing.T) {
 	})
 }
 
-// Data that the listener never answers is sent 15 times more. Here it keeps the
+// Data that the listener never answers is sent 16 times more. Here it keeps the
 // request for hours, and its queue stays full.
 func TestUnansweredData(t *testing.T) {
 	patient := server(t, "linux-6")
@@ -222,7 +222,7 @@ func TestUnansweredData(t *testing.T) {
 		require.NoError(t, err)
 		_, err = c.Read(make([]byte, 1))
 		require.ErrorIs(t, err, syscall.ETIMEDOUT)
-		end, wait := overlapped, 220*ms
+		end, wait := overlapped+220*ms, 220*ms // the probe
 		for range 16 {
 			end += wait
 			wait = min(2*wait, 2*time.Minute)

@@ -59,16 +59,15 @@
 //
 // A connect that succeeded is not yet a connection at the listener: its final
 // ACK may have met a full accept queue. What the client writes then is sent
-// again after 200 ms and a round trip, doubled each time as Linux does it, until the listener has
-// room, answers with RST or 15 retransmissions are over.
+// again as Linux does it, first after 200 ms and a round trip, until the listener
+// has room, answers with RST or 16 repetitions are over.
 //
 // # Limits
 //
 // Segments are never lost, duplicated or reordered on the way. Established
 // connections are not simulated segment by segment: there is no congestion
-// control, no keep-alive, no TIME-WAIT. Data that was lost with an ignored final
-// ACK is there as soon as the listener takes the connection, not only after its
-// retransmission.
+// control, no keep-alive, no TIME-WAIT. As long as the listener's host has not got
+// all that a client has sent, each segment of the client carries everything.
 //
 // # Purity
 //
