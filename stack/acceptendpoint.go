@@ -10,7 +10,7 @@ var _ waiter.Waitable = (*Listener)(nil)
 
 // AcceptEndpoint is TryAccept for those who build another interface on the stack.
 // Its errors are bare: EAGAIN if no connection is ready, EINVAL if the listener
-// was shut down or closed.
+// was shut down or closed, ECONNABORTED as with Accept.
 func (l *Listener) AcceptEndpoint() (*Endpoint, error) {
 	select {
 	case <-l.done:
@@ -21,11 +21,13 @@ func (l *Listener) AcceptEndpoint() (*Endpoint, error) {
 		return nil, syscall.EINVAL
 	}
 	l.collect()
-	e, state := l.take()
-	if state != frontReady {
-		return nil, syscall.EAGAIN
+	switch e, state := l.take(); state {
+	case frontReady:
+		return e, nil
+	case frontAborted:
+		return nil, syscall.ECONNABORTED
 	}
-	return e, nil
+	return nil, syscall.EAGAIN
 }
 
 // Readiness implements waiter.Waitable: a listener is readable while a connection

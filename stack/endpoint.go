@@ -23,6 +23,7 @@ type Endpoint struct {
 	wq            *waiter.Queue
 	end           waiter.Entry
 	binding       atomic.Pointer[Binding]
+	queued        atomic.Pointer[queuedConn] // until it is accepted, where a reset matters
 	local, remote netip.AddrPort
 	finished      atomic.Bool // a FIN was asked for
 }
@@ -147,15 +148,20 @@ func (e *Endpoint) NotifyEvent(waiter.EventMask) {
 	switch e.ep.EndpointState() {
 	case tcp.StateTimeWait:
 		e.s.proven.add(e.remote.Addr())
+		return
 	case tcp.StateClose:
 		// netstack ends a connection this way also when a RST meets
 		// CLOSE-WAIT.
 		if e.finished.Load() {
 			e.s.proven.add(e.remote.Addr())
 		}
-		e.over()
 	case tcp.StateError:
-		e.over()
+	default:
+		return
+	}
+	e.over()
+	if q := e.queued.Load(); q != nil {
+		e.s.later.do(q.reset)
 	}
 }
 

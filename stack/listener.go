@@ -282,6 +282,9 @@ func (l *Listener) takes(local netip.Addr) bool {
 // connection is established.
 func (l *Listener) NotifyEvent(waiter.EventMask) {
 	l.fresh.Store(true)
+	if l.watchesResets() {
+		l.s.later.do(l.collect)
+	}
 	l.notify()
 }
 
@@ -418,16 +421,22 @@ func (l *Listener) collect() {
 		n := l.s.newEndpoint(e, wq)
 		n.local, n.remote = g.conn.Flow.Local(), g.conn.Flow.Remote()
 		n.binding.Store(l.s.connection(e, n.local, l.binding))
+		if l.watchesResets() {
+			n.queued.Store(&queuedConn{l, g.conn.ID})
+		}
 		n.NotifyEvent(0) // it may be over already
 		l.readyMu.Lock()
 		l.ready[g.conn.ID] = n
 		l.readyMu.Unlock()
+		signal(l.wake) // for another Accept, which may have looked too early
 	}
 }
 
 // Accept implements net.Listener. Connections come in the order in which their
 // handshakes were completed; one that its client has reset meanwhile comes too,
-// and fails on first use.
+// and fails on first use. Where the profile says so, Accept fails in its place,
+// once, with ECONNABORTED: a temporary error, after which the next connection can
+// be accepted.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		select {
@@ -444,8 +453,11 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		l.collect()
 		c, state := l.take()
-		if state == frontReady {
+		switch state {
+		case frontReady:
 			return l.accepted(c), nil
+		case frontAborted:
+			return nil, l.opError("accept", syscall.ECONNABORTED)
 		}
 		l.sleep(state)
 	}
@@ -487,8 +499,11 @@ func (l *Listener) TryAccept() (net.Conn, error) {
 		return nil, l.errShut()
 	}
 	l.collect()
-	if c, state := l.take(); state == frontReady {
+	switch c, state := l.take(); state {
+	case frontReady:
 		return l.accepted(c), nil
+	case frontAborted:
+		return nil, l.opError("accept", syscall.ECONNABORTED)
 	}
 	return nil, l.opError("accept", os.NewSyscallError("accept", syscall.EAGAIN))
 }
@@ -500,11 +515,20 @@ const (
 	frontNone    frontState = iota // the queue is empty
 	frontPending                   // promoted, and netstack is not done with it
 	frontReady
+	frontAborted // its peer has reset it, and accept(2) of the platform says so
 )
 
 // take removes the front of the accept queue if netstack has it ready, or will
 // never have it.
 func (l *Listener) take() (*Endpoint, frontState) {
+	c, state := l.takeFront()
+	if state == frontAborted && c.ep != nil {
+		c.Abort()
+	}
+	return c, state
+}
+
+func (l *Listener) takeFront() (*Endpoint, frontState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	front, ok := l.q.Front()
@@ -521,9 +545,16 @@ func (l *Listener) take() (*Endpoint, frontState) {
 		c = lostEndpoint(front.Flow.Local(), front.Flow.Remote())
 	}
 	delete(l.ready, front.ID)
-	l.q.Accept()
+	c.queued.Store(nil)
+	if c.wasReset() {
+		l.q.Aborted(front.ID)
+	}
+	front, _ = l.q.Accept()
 	if len(l.ready) > 0 {
 		signal(l.wake) // for another Accept
+	}
+	if front.Aborted {
+		return c, frontAborted
 	}
 	return c, frontReady
 }
@@ -590,8 +621,10 @@ type ListenerStats struct {
 	// Backlog is the number handed to listen last, Limit what became of it.
 	Backlog, Limit int
 	// AcceptQueue and SYNQueue are depths; ss shows AcceptQueue as Recv-Q and
-	// Limit as Send-Q. Each queue is full at Limit+1.
+	// Limit as Send-Q.
 	AcceptQueue, SYNQueue int
+	// AcceptCapacity and SYNCapacity are how many fit, -1 stands for unlimited.
+	AcceptCapacity, SYNCapacity int
 	// Profile is the name of the platform whose rules hold.
 	Profile  string
 	Overflow listenq.Overflow
@@ -607,9 +640,13 @@ func (l *Listener) Stats() ListenerStats {
 		Limit:       l.q.Limit(),
 		AcceptQueue: l.q.AcceptQueueLen(),
 		SYNQueue:    l.q.SYNQueueLen(),
-		Profile:     l.q.Profile().Name,
-		Overflow:    l.q.Overflow(),
-		Counters:    l.q.Counters(),
+
+		AcceptCapacity: l.q.AcceptCapacity(),
+		SYNCapacity:    l.q.SYNCapacity(),
+
+		Profile:  l.q.Profile().Name,
+		Overflow: l.q.Overflow(),
+		Counters: l.q.Counters(),
 	}
 }
 

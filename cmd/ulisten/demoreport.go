@@ -58,8 +58,8 @@ func (r *demoRun) table() demoTable {
 		Overflow:   r.policy.overflow,
 		Syncookies: r.policy.syncookies,
 		Does:       r.policy.does,
-		SYNQueue:   demoDepth{End: r.stats.SYNQueue, Capacity: r.stats.Limit + 1},
-		Accept:     demoDepth{End: r.stats.AcceptQueue, Capacity: r.stats.Limit + 1},
+		SYNQueue:   demoDepth{End: r.stats.SYNQueue, Capacity: r.stats.SYNCapacity},
+		Accept:     demoDepth{End: r.stats.AcceptQueue, Capacity: r.stats.AcceptCapacity},
 		Counters:   map[string]uint64{},
 	}
 	for _, c := range r.clients {

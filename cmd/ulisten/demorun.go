@@ -45,7 +45,7 @@ type demoClient struct {
 
 func newDemoRun(p demoPolicy, link *demoLink, progress *progress) *demoRun {
 	r := &demoRun{policy: p, link: link, progress: progress, moved: make(chan struct{})}
-	r.printer = trace.Printer{Limit: demoBacklog, Name: r.nameOf}
+	r.printer = trace.Printer{Capacity: demoBacklog + 1, Name: r.nameOf}
 	return r
 }
 

@@ -85,7 +85,7 @@ func (s *service) info() listenerInfo {
 		SYNQueue:    stats.SYNQueue,
 		Backlog:     stats.Backlog,
 		Limit:       stats.Limit,
-		Capacity:    stats.Limit + 1,
+		Capacity:    stats.AcceptCapacity,
 		Policy:      stats.Overflow,
 		App:         s.spec.app.String(),
 		Counters:    counters{stats.Counters},

@@ -1,7 +1,7 @@
 // Package trace renders what a listen queue decided, as one line per decision
 // and as a packet ladder.
 //
-//	p := trace.Printer{Limit: l.Limit()}
+//	p := trace.Printer{Capacity: l.AcceptCapacity()}
 //	out := l.Segment(now, &seg)
 //	events = append(events, trace.Event{At: now, Segment: &seg, Outcome: out})
 //	fmt.Println(p.Line(events[0]))

@@ -19,10 +19,11 @@ type Event struct {
 }
 
 // A Printer says how to print. The zero value prints times as they are and
-// clients by their address; set Limit.
+// clients by their address; set Capacity.
 type Printer struct {
-	// Limit is that of the listener: each queue is full at Limit+1.
-	Limit int
+	// Capacity is that of the accept queue (listenq.Listener.AcceptCapacity), and
+	// is left out below 0.
+	Capacity int
 	// Start is the time that counts as zero.
 	Start time.Duration
 	// Name names the client of a flow; nil stands for its address and port.
@@ -50,7 +51,10 @@ func (p Printer) at(t time.Duration) string {
 }
 
 func (p Printer) acceptQueue(o *listenq.Outcome) string {
-	return fmt.Sprintf("%d/%d", o.AcceptQueue, p.Limit+1)
+	if p.Capacity < 0 {
+		return fmt.Sprint(o.AcceptQueue)
+	}
+	return fmt.Sprintf("%d/%d", o.AcceptQueue, p.Capacity)
 }
 
 // cause names what a decision was about: the segment, or the timer. PSH is left

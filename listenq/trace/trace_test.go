@@ -109,9 +109,9 @@ func noCookies() *listenq.Sysctls {
 }
 
 var printer = trace.Printer{
-	Limit: 1,
-	Start: 5000 * ms,
-	Name:  func(f listenq.Flow) string { return fmt.Sprintf("c%d", f.Remote().Addr().As4()[3]-100) },
+	Capacity: 2,
+	Start:    5000 * ms,
+	Name:     func(f listenq.Flow) string { return fmt.Sprintf("c%d", f.Remote().Addr().As4()[3]-100) },
 }
 
 func TestLadder(t *testing.T) {
@@ -152,6 +152,6 @@ func TestLine(t *testing.T) {
 	for _, e := range p.events {
 		fmt.Fprintln(&b, printer.Line(e))
 	}
-	fmt.Fprintln(&b, trace.Printer{Limit: 1}.Line(p.events[0]))
+	fmt.Fprintln(&b, trace.Printer{Capacity: 2}.Line(p.events[0]))
 	golden(t, b.String())
 }

@@ -29,7 +29,10 @@ type Config struct {
 	// Addresses are the stack's own; nil stands for 192.0.2.1/24 and
 	// 2001:db8::1/64.
 	Addresses []netip.Prefix
-	// Sysctls are the settings; nil stands for listenq.DefaultSysctls.
+	// Profile is the platform whose rules listeners follow; nil stands for
+	// linux-6.
+	Profile *listenq.Profile
+	// Sysctls are the settings; nil stands for those of the profile.
 	Sysctls *listenq.Sysctls
 	// Seed decides every random number: equal seeds, equal packets. 0 is as good
 	// as any.
@@ -54,9 +57,9 @@ type Lab struct {
 	addresses []netip.Prefix
 	hosts     int // clients that were given an address
 
-	mu     sync.Mutex // guards what the stack's callbacks write
-	events []event
-	limits map[*stack.Listener]int
+	mu         sync.Mutex // guards what the stack's callbacks write
+	events     []event
+	capacities map[*stack.Listener]int
 }
 
 // An endpoint is a client of either kind.
@@ -64,23 +67,23 @@ type endpoint interface {
 	arrives(received)
 }
 
-// An event is a decision with the limit that was in force.
+// An event is a decision with the capacity that was in force.
 type event struct {
 	trace.Event
 	listener *stack.Listener
-	limit    int
+	capacity int
 }
 
 // New makes a lab that lives as long as the test.
 func New(t testing.TB, cfg Config) *Lab {
 	t.Helper()
 	lab := &Lab{
-		t:      t,
-		clock:  stack.NewVirtualClock(),
-		random: newRandom(cfg.Seed),
-		byFlow: make(map[listenq.Flow]endpoint),
-		names:  make(map[listenq.Flow]string),
-		limits: make(map[*stack.Listener]int),
+		t:          t,
+		clock:      stack.NewVirtualClock(),
+		random:     newRandom(cfg.Seed),
+		byFlow:     make(map[listenq.Flow]endpoint),
+		names:      make(map[listenq.Flow]string),
+		capacities: make(map[*stack.Listener]int),
 	}
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
@@ -94,6 +97,7 @@ func New(t testing.TB, cfg Config) *Lab {
 	s, err := stack.New(stack.Config{
 		Link:      lab.wire,
 		Addresses: cfg.Addresses,
+		Profile:   cfg.Profile,
 		Sysctls:   cfg.Sysctls,
 		Observe:   lab.observe,
 		Random:    lab.random,
@@ -122,7 +126,7 @@ func (lab *Lab) observe(e stack.Event) {
 	lab.events = append(lab.events, event{
 		Event:    trace.Event{At: e.Time, Segment: e.Segment, Outcome: e.Outcome},
 		listener: e.Listener,
-		limit:    lab.limits[e.Listener],
+		capacity: lab.capacities[e.Listener],
 	})
 }
 

@@ -50,12 +50,12 @@ func (lab *Lab) TryListen(address string, backlog int, opts *stack.ListenOptions
 	return &Listener{lab: lab, l: l, at: at}, nil
 }
 
-// limited notes the limit of a listener, which ladders print.
+// limited notes the capacity of a listener, which ladders print.
 func (lab *Lab) limited(l *stack.Listener) {
-	limit := l.Stats().Limit
+	capacity := l.Stats().AcceptCapacity
 	lab.mu.Lock()
 	defer lab.mu.Unlock()
-	lab.limits[l] = limit
+	lab.capacities[l] = capacity
 }
 
 // Stack returns the listener as the stack offers it. Its Accept hangs if the
@@ -150,7 +150,7 @@ func (l *Listener) ExpectQueues(syn, accept int) {
 	defer l.lab.drive("ExpectQueues")()
 	if s := l.l.Stats(); s.SYNQueue != syn || s.AcceptQueue != accept {
 		l.lab.fatalf("the SYN queue should hold %d and the accept queue %d of %d, and they hold %d and %d",
-			syn, accept, s.Limit+1, s.SYNQueue, s.AcceptQueue)
+			syn, accept, s.AcceptCapacity, s.SYNQueue, s.AcceptQueue)
 	}
 }
 

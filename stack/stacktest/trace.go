@@ -42,7 +42,7 @@ func (lab *Lab) ladder() string {
 	var b strings.Builder
 	for len(events) > 0 {
 		n := slices.IndexFunc(events, func(e event) bool {
-			return e.listener != events[0].listener || e.limit != events[0].limit
+			return e.listener != events[0].listener || e.capacity != events[0].capacity
 		})
 		if n < 0 {
 			n = len(events)
@@ -53,7 +53,7 @@ func (lab *Lab) ladder() string {
 	return b.String()
 }
 
-// part prints consecutive decisions of one listener with one limit.
+// part prints consecutive decisions of one listener with one capacity.
 func (lab *Lab) part(b *strings.Builder, events []event) {
 	if b.Len() > 0 {
 		b.WriteByte('\n')
@@ -67,7 +67,7 @@ func (lab *Lab) part(b *strings.Builder, events []event) {
 	if len(lab.names) > 1 && len(clients) == 1 {
 		fmt.Fprintf(b, "client %s\n", lab.name(events[0].Outcome.Flow))
 	}
-	p := trace.Printer{Limit: events[0].limit, Start: lab.origin, Name: lab.name}
+	p := trace.Printer{Capacity: events[0].capacity, Start: lab.origin, Name: lab.name}
 	b.WriteString(p.Ladder(decided))
 }
 
