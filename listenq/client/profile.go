@@ -69,12 +69,13 @@ func (p *Profile) Fields() iter.Seq2[string, any] {
 	}
 }
 
-// Validate reports what contradicts itself in the profile, all of it: each is a
+// Validate reports what contradicts itself in the profile, all of it: each wraps a
 // *listenq.ProfileError, with the value and what is allowed.
 func (p *Profile) Validate() error {
 	var wrong []error
 	complain := func(field, format string, args ...any) {
-		wrong = append(wrong, &listenq.ProfileError{Profile: p.Name, Field: field, Reason: fmt.Sprintf(format, args...)})
+		err := &listenq.ProfileError{Profile: p.Name, Field: field, Reason: fmt.Sprintf(format, args...)}
+		wrong = append(wrong, fmt.Errorf("client %w", err))
 	}
 	if p.Name == "" || strings.Trim(p.Name, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" {
 		complain("name", "use small letters, digits, dots and hyphens")
