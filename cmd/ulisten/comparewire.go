@@ -29,7 +29,7 @@ const livePort = 80
 // line that takes its time: a TUN device in each, and packets carried from one to
 // the other. The kernel is on both ends.
 type liveWire struct {
-	listener net.Listener
+	listener *net.TCPListener
 	ends     []*tun.Delay
 }
 
@@ -40,7 +40,7 @@ func openLiveWire(roundTrip time.Duration, backlog int) (*liveWire, error) {
 		return nil, err
 	}
 	var far *tun.Link
-	var listener net.Listener
+	var listener *net.TCPListener
 	err = inSecondNamespace(func() (err error) {
 		if far, err = openEnd(liveServerSide); err != nil {
 			return err
@@ -117,7 +117,7 @@ func inSecondNamespace(f func() error) error {
 }
 
 // listenWith listens with a backlog, which package net does not let one choose.
-func listenWith(address netip.Addr, backlog int) (net.Listener, error) {
+func listenWith(address netip.Addr, backlog int) (*net.TCPListener, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 	if err != nil {
 		return nil, fmt.Errorf("server socket: %w", err)
@@ -130,5 +130,9 @@ func listenWith(address netip.Addr, backlog int) (net.Listener, error) {
 	if err := unix.Listen(fd, backlog); err != nil {
 		return nil, fmt.Errorf("listen(fd, %d): %w", backlog, err)
 	}
-	return net.FileListener(f)
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("server socket: %w", err)
+	}
+	return l.(*net.TCPListener), nil
 }
