@@ -278,8 +278,11 @@ func textFiles(t *testing.T) map[string][]byte {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && d.Name() == ".git" {
-			return filepath.SkipDir
+		if d.Name() == ".git" {
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil // of a second work tree
 		}
 		if !d.Type().IsRegular() {
 			return nil
