@@ -4,81 +4,70 @@ import (
 	"io"
 	"net"
 	"os"
+	"reflect"
 	"syscall"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
-// Errno returns what Linux reports where netstack reports err.
+// Errno returns what Linux would report for an error of netstack; 0 for nil.
 func Errno(err tcpip.Error) syscall.Errno {
-	switch err.(type) {
-	case *tcpip.ErrAborted:
-		return syscall.EPIPE
-	case *tcpip.ErrAddressFamilyNotSupported:
-		return syscall.EAFNOSUPPORT
-	case *tcpip.ErrAlreadyBound:
-		return syscall.EINVAL
-	case *tcpip.ErrAlreadyConnected:
-		return syscall.EISCONN
-	case *tcpip.ErrAlreadyConnecting:
-		return syscall.EALREADY
-	case *tcpip.ErrBadAddress, *tcpip.ErrBadBuffer:
-		return syscall.EFAULT
-	case *tcpip.ErrBadLocalAddress:
-		return syscall.EADDRNOTAVAIL
-	case *tcpip.ErrBroadcastDisabled:
-		return syscall.EACCES
-	case *tcpip.ErrClosedForReceive, *tcpip.ErrNotConnected:
-		return syscall.ENOTCONN
-	case *tcpip.ErrClosedForSend:
-		return syscall.EPIPE
-	case *tcpip.ErrConnectStarted:
-		return syscall.EINPROGRESS
-	case *tcpip.ErrConnectionAborted:
-		return syscall.ECONNABORTED
-	case *tcpip.ErrConnectionRefused:
-		return syscall.ECONNREFUSED
-	case *tcpip.ErrConnectionReset:
-		return syscall.ECONNRESET
-	case *tcpip.ErrDestinationRequired:
-		return syscall.EDESTADDRREQ
-	case *tcpip.ErrDuplicateAddress, *tcpip.ErrDuplicateNICID:
-		return syscall.EEXIST
-	case *tcpip.ErrHostDown:
-		return syscall.EHOSTDOWN
-	case *tcpip.ErrHostUnreachable:
-		return syscall.EHOSTUNREACH
-	case *tcpip.ErrMessageTooLong:
-		return syscall.EMSGSIZE
-	case *tcpip.ErrNetworkUnreachable:
-		return syscall.ENETUNREACH
-	case *tcpip.ErrNoBufferSpace, *tcpip.ErrEndpointBusy:
-		return syscall.ENOBUFS
-	case *tcpip.ErrNoNet:
-		return syscall.ENONET
-	case *tcpip.ErrNoPortAvailable:
-		return syscall.EADDRINUSE
-	case *tcpip.ErrNoSuchFile:
-		return syscall.ENOENT
-	case *tcpip.ErrNotPermitted:
-		return syscall.EPERM
-	case *tcpip.ErrNotSupported, *tcpip.ErrQueueSizeNotSupported:
-		return syscall.EOPNOTSUPP
-	case *tcpip.ErrPortInUse:
-		return syscall.EADDRINUSE
-	case *tcpip.ErrTimeout:
-		return syscall.ETIMEDOUT
-	case *tcpip.ErrUnknownDevice, *tcpip.ErrUnknownNICID, *tcpip.ErrInvalidNICID:
-		return syscall.ENODEV
-	case *tcpip.ErrUnknownProtocol:
-		return syscall.EPROTONOSUPPORT
-	case *tcpip.ErrUnknownProtocolOption:
-		return syscall.ENOPROTOOPT
-	case *tcpip.ErrWouldBlock:
-		return syscall.EAGAIN
+	if err == nil {
+		return 0
 	}
-	// What is left are calls in a state or with a value that does not fit.
-	return syscall.EINVAL
+	if errno, ok := errnos[reflect.TypeOf(err)]; ok {
+		return errno
+	}
+	return syscall.EINVAL // a call that does not fit, as most that remain are
+}
+
+// errnos are the errnos of all errors of netstack, by type.
+var errnos = map[reflect.Type]syscall.Errno{
+	reflect.TypeFor[*tcpip.ErrAborted]():                      syscall.EPIPE,
+	reflect.TypeFor[*tcpip.ErrAddressFamilyNotSupported]():    syscall.EAFNOSUPPORT,
+	reflect.TypeFor[*tcpip.ErrAlreadyBound]():                 syscall.EINVAL,
+	reflect.TypeFor[*tcpip.ErrAlreadyConnected]():             syscall.EISCONN,
+	reflect.TypeFor[*tcpip.ErrAlreadyConnecting]():            syscall.EALREADY,
+	reflect.TypeFor[*tcpip.ErrBadAddress]():                   syscall.EFAULT,
+	reflect.TypeFor[*tcpip.ErrBadBuffer]():                    syscall.EFAULT,
+	reflect.TypeFor[*tcpip.ErrBadLocalAddress]():              syscall.EADDRNOTAVAIL,
+	reflect.TypeFor[*tcpip.ErrBroadcastDisabled]():            syscall.EACCES,
+	reflect.TypeFor[*tcpip.ErrClosedForReceive]():             syscall.ENOTCONN,
+	reflect.TypeFor[*tcpip.ErrClosedForSend]():                syscall.EPIPE,
+	reflect.TypeFor[*tcpip.ErrConnectStarted]():               syscall.EINPROGRESS,
+	reflect.TypeFor[*tcpip.ErrConnectionAborted]():            syscall.ECONNABORTED,
+	reflect.TypeFor[*tcpip.ErrConnectionRefused]():            syscall.ECONNREFUSED,
+	reflect.TypeFor[*tcpip.ErrConnectionReset]():              syscall.ECONNRESET,
+	reflect.TypeFor[*tcpip.ErrDestinationRequired]():          syscall.EDESTADDRREQ,
+	reflect.TypeFor[*tcpip.ErrDuplicateAddress]():             syscall.EEXIST,
+	reflect.TypeFor[*tcpip.ErrDuplicateNICID]():               syscall.EEXIST,
+	reflect.TypeFor[*tcpip.ErrEndpointBusy]():                 syscall.EBUSY,
+	reflect.TypeFor[*tcpip.ErrHostDown]():                     syscall.EHOSTDOWN,
+	reflect.TypeFor[*tcpip.ErrHostUnreachable]():              syscall.EHOSTUNREACH,
+	reflect.TypeFor[*tcpip.ErrInvalidEndpointState]():         syscall.EINVAL,
+	reflect.TypeFor[*tcpip.ErrInvalidNICID]():                 syscall.ENODEV,
+	reflect.TypeFor[*tcpip.ErrInvalidOptionValue]():           syscall.EINVAL,
+	reflect.TypeFor[*tcpip.ErrInvalidPortRange]():             syscall.EINVAL,
+	reflect.TypeFor[*tcpip.ErrMalformedHeader]():              syscall.EINVAL,
+	reflect.TypeFor[*tcpip.ErrMessageTooLong]():               syscall.EMSGSIZE,
+	reflect.TypeFor[*tcpip.ErrMissingRequiredFields]():        syscall.EINVAL,
+	reflect.TypeFor[*tcpip.ErrMulticastInputCannotBeOutput](): syscall.EINVAL,
+	reflect.TypeFor[*tcpip.ErrNetworkUnreachable]():           syscall.ENETUNREACH,
+	reflect.TypeFor[*tcpip.ErrNoBufferSpace]():                syscall.ENOBUFS,
+	reflect.TypeFor[*tcpip.ErrNoNet]():                        syscall.ENONET,
+	reflect.TypeFor[*tcpip.ErrNoPortAvailable]():              syscall.EADDRINUSE,
+	reflect.TypeFor[*tcpip.ErrNoSuchFile]():                   syscall.ENOENT,
+	reflect.TypeFor[*tcpip.ErrNotConnected]():                 syscall.ENOTCONN,
+	reflect.TypeFor[*tcpip.ErrNotPermitted]():                 syscall.EPERM,
+	reflect.TypeFor[*tcpip.ErrNotSupported]():                 syscall.EOPNOTSUPP,
+	reflect.TypeFor[*tcpip.ErrPortInUse]():                    syscall.EADDRINUSE,
+	reflect.TypeFor[*tcpip.ErrQueueSizeNotSupported]():        syscall.ENOTTY,
+	reflect.TypeFor[*tcpip.ErrTimeout]():                      syscall.ETIMEDOUT,
+	reflect.TypeFor[*tcpip.ErrUnknownDevice]():                syscall.ENODEV,
+	reflect.TypeFor[*tcpip.ErrUnknownNICID]():                 syscall.ENODEV,
+	reflect.TypeFor[*tcpip.ErrUnknownProtocol]():              syscall.EPROTONOSUPPORT,
+	reflect.TypeFor[*tcpip.ErrUnknownProtocolOption]():        syscall.ENOPROTOOPT,
+	reflect.TypeFor[*tcpip.ErrWouldBlock]():                   syscall.EAGAIN,
 }
 
 // opError wraps an errno the way package net does.
