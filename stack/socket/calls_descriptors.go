@@ -97,7 +97,7 @@ func (p *Process) Ioctl(fd int, request uint) (int, error) {
 	_, s, err := p.sock(fd)
 	switch {
 	case err == unix.ENOTSOCK:
-		return 0, unix.ENOTTY
+		return 0, unix.EINVAL // ep_eventpoll_ioctl
 	case err != nil:
 		return 0, err
 	case request != unix.TIOCINQ && request != unix.TIOCOUTQ:

@@ -108,7 +108,7 @@ func TestWrongDescriptor(t *testing.T) {
 		"sendmsg":     {func(fd int) error { _, err := p.Sendmsg(fd, nil, nil, nil, 0); return err }, unix.ENOTSOCK},
 		"getsockopt":  {func(fd int) error { _, err := p.Getsockopt(fd, 1, 1, b); return err }, unix.ENOTSOCK},
 		"setsockopt":  {func(fd int) error { return p.Setsockopt(fd, 1, 1, b) }, unix.ENOTSOCK},
-		"ioctl":       {func(fd int) error { _, err := p.Ioctl(fd, unix.TIOCINQ); return err }, unix.ENOTTY},
+		"ioctl":       {func(fd int) error { _, err := p.Ioctl(fd, unix.TIOCINQ); return err }, unix.EINVAL},
 		"dup":         {func(fd int) error { _, err := p.Dup(fd); return err }, nil},
 		"dup3":        {func(fd int) error { return p.Dup3(fd, 7, 0) }, nil},
 		"fcntl":       {func(fd int) error { _, err := p.Fcntl(fd, unix.F_GETFL, 0); return err }, nil},

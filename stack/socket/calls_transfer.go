@@ -158,7 +158,12 @@ func (p *Process) stream(fd int) (*file, sock, error) {
 // receive fills m, waiting for data if the file blocks.
 func (ns *Namespace) receive(f *file, s sock, m *message, flags int) (int, error) {
 	_, typ, _ := s.kind()
-	all := flags&unix.MSG_WAITALL != 0 && typ == unix.SOCK_STREAM
+	target := 1 // bytes to wait for
+	if flags&unix.MSG_WAITALL != 0 && typ == unix.SOCK_STREAM {
+		target = m.len()
+	} else if t, ok := s.(*tcpSocket); ok {
+		target = min(t.lowWater(), m.len())
+	}
 	timeout, waits := f.waits(&f.receiveTimeout, flags)
 	if flags&unix.MSG_ERRQUEUE != 0 { // never waits (inet_recv_error)
 		waits = false
@@ -167,7 +172,7 @@ func (ns *Namespace) receive(f *file, s sock, m *message, flags int) (int, error
 	try := func() error {
 		for {
 			// Seen before the data: what ends the stream comes behind it.
-			ended := all && s.Readiness(waiter.EventRdHUp)&(waiter.EventRdHUp|waiter.EventHUp|waiter.EventErr) != 0
+			ended := target > 1 && s.Readiness(waiter.EventRdHUp)&(waiter.EventRdHUp|waiter.EventHUp|waiter.EventErr) != 0
 			n, err := s.receive(m, flags)
 			if err == unix.EAGAIN && waits && typ == unix.SOCK_DGRAM && s.Readiness(waiter.EventRdHUp)&waiter.EventRdHUp != 0 {
 				return nil // __skb_wait_for_more_packets; a call that does not wait fails
@@ -177,14 +182,14 @@ func (ns *Namespace) receive(f *file, s sock, m *message, flags int) (int, error
 			}
 			if flags&unix.MSG_PEEK != 0 {
 				total = n
-				if all && n > 0 && n < m.len() && !ended && waits {
+				if n > 0 && n < target && !ended && waits {
 					return unix.EAGAIN
 				}
 				return nil
 			}
 			m.skip += n
 			total += n
-			if !all || n == 0 || m.len() == 0 {
+			if n == 0 || total >= target {
 				return nil
 			}
 		}

@@ -34,21 +34,24 @@ func NewNamespace(s *stack.Stack) *Namespace {
 	return &Namespace{stack: s, clock: s.Clock()}
 }
 
-// socket makes a socket; typ carries no mode bits.
+// socket makes a socket; typ carries no mode bits. The checks are those of
+// __sock_create and inet_create.
 func (ns *Namespace) socket(domain, typ, protocol int) (sock, error) {
 	switch {
-	case (domain == unix.AF_INET || domain == unix.AF_INET6) && typ == unix.SOCK_DGRAM:
-		if protocol != 0 && protocol != unix.IPPROTO_UDP {
-			return nil, unix.EPROTONOSUPPORT
-		}
-		return newUDP(ns, domain), nil
-	case (domain == unix.AF_INET || domain == unix.AF_INET6) && typ == unix.SOCK_STREAM:
-		if protocol != 0 && protocol != unix.IPPROTO_TCP {
-			return nil, unix.EPROTONOSUPPORT
-		}
-		return newTCP(ns, domain), nil
+	case domain != unix.AF_INET && domain != unix.AF_INET6 && domain != unix.AF_UNIX:
+		return nil, unix.EAFNOSUPPORT
+	case typ < 0 || typ > unix.SOCK_PACKET:
+		return nil, unix.EINVAL
 	case domain == unix.AF_UNIX:
 		return ns.unixSocket(typ, protocol)
+	case protocol < 0 || protocol > unix.IPPROTO_MPTCP:
+		return nil, unix.EINVAL
+	case typ == unix.SOCK_STREAM && (protocol == 0 || protocol == unix.IPPROTO_TCP):
+		return newTCP(ns, domain), nil
+	case typ == unix.SOCK_DGRAM && (protocol == 0 || protocol == unix.IPPROTO_UDP):
+		return newUDP(ns, domain), nil
+	case typ == unix.SOCK_STREAM, typ == unix.SOCK_DGRAM, typ == unix.SOCK_RAW && protocol == 0:
+		return nil, unix.EPROTONOSUPPORT
 	}
-	return nil, unix.EAFNOSUPPORT
+	return nil, unix.ESOCKTNOSUPPORT
 }

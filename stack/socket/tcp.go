@@ -269,7 +269,7 @@ func (t *tcpSocket) Readiness(mask waiter.EventMask) waiter.EventMask {
 		ready |= waiter.ReadableEvents | waiter.EventRdHUp
 	}
 	if !oneOf(state, tcp.StateSynSent, tcp.StateSynRecv) {
-		if readable > 0 {
+		if readable >= t.options.lowWater {
 			ready |= waiter.ReadableEvents
 		}
 		if t.shut&sendShutdown != 0 || state == tcp.StateClose || t.ep.Readiness(waiter.WritableEvents)&waiter.WritableEvents != 0 {

@@ -11,6 +11,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/ulisten/ulisten/listenq"
 	"github.com/ulisten/ulisten/stack"
@@ -27,6 +28,7 @@ type tcpOptions struct {
 	// sendBuffer and receiveBuffer are SO_SNDBUF and SO_RCVBUF as they read
 	// back; 0 leaves them to netstack.
 	sendBuffer, receiveBuffer int
+	lowWater                  int // SO_RCVLOWAT, bytes
 
 	noDelay, cork, noQuickAck bool
 	maxSegment                int // 0 for none
@@ -67,12 +69,13 @@ const (
 	tcpBufferMax         = 4 << 20
 	sendBufferDefault    = 16384
 	receiveBufferDefault = 131072
+	tcpReceiveMax        = 32 << 20 // the last of tcp_rmem
 )
 
 var defaultTCPOptions = tcpOptions{
 	keepIdle: keepIdleDefault, keepInterval: keepIntervalDefault, keepCount: keepCountDefault,
-	congestion: "cubic",
-	ttl:        -1, hopLimit: -1,
+	congestion: "cubic", lowWater: 1,
+	ttl: -1, hopLimit: -1,
 	discover: unix.IP_PMTUDISC_WANT, discover6: unix.IP_PMTUDISC_WANT,
 }
 
@@ -96,6 +99,7 @@ var tcpOptionTable = map[optionName]tcpOption{
 	{unix.SOL_SOCKET, unix.SO_MARK}:         tcpInt(func(o *tcpOptions) *int { return &o.mark }, -1<<31, 1<<31-1),
 	{unix.SOL_SOCKET, unix.SO_ERROR}:        {(*tcpSocket).errorOption, nil},
 	{unix.SOL_SOCKET, unix.SO_ACCEPTCONN}:   {func(t *tcpSocket) ([]byte, error) { return boolOption(t.listens), nil }, nil},
+	{unix.SOL_SOCKET, unix.SO_RCVLOWAT}:     {tcpGetInt(func(o *tcpOptions) *int { return &o.lowWater }), (*tcpSocket).setLowWater},
 	{unix.SOL_SOCKET, unix.SO_SNDLOWAT}:     {func(*tcpSocket) ([]byte, error) { return intOption(1), nil }, nil},
 	{unix.SOL_SOCKET, unix.SO_LINGER}:       {(*tcpSocket).lingerOption, (*tcpSocket).setLinger},
 	{unix.SOL_SOCKET, unix.SO_SNDBUF}:       {(*tcpSocket).sendBufferOption, setBuffer(func(o *tcpOptions) *int { return &o.sendBuffer }, tcpBufferMax, minSendBuffer)},
@@ -154,12 +158,26 @@ func (t *tcpSocket) lookup(level, name int) tcpOption {
 func (t *tcpSocket) option(level, name int) ([]byte, error) {
 	o := t.lookup(level, name)
 	if o.get == nil {
-		return nil, unix.ENOPROTOOPT
+		return nil, unknownOption(t.domain, unix.IPPROTO_TCP, level)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sync()
 	return o.get(t)
+}
+
+// unknownOption is what getsockopt says of an option that an inet socket has not:
+// do_ip_getsockopt, which AF_INET comes to with every level that is not the
+// transport's, differs from the others.
+func unknownOption(domain, transport, level int) error {
+	switch level {
+	case unix.SOL_SOCKET, unix.IPPROTO_IP, transport, SOL_LISTENQ:
+	default:
+		if domain == unix.AF_INET {
+			return unix.EOPNOTSUPP
+		}
+	}
+	return unix.ENOPROTOOPT
 }
 
 // setOption follows sock_setsockopt and do_tcp_setsockopt, which ask for an int
@@ -382,6 +400,32 @@ func (t *tcpSocket) receiveBufferOption() ([]byte, error) {
 		return intOption(receiveBufferDefault), nil
 	}
 	return intOption(int(t.ep.SocketOptions().GetReceiveBufferSize())), nil
+}
+
+// lowWater is SO_RCVLOWAT: what a receive that waits waits for, and poll too.
+func (t *tcpSocket) lowWater() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.options.lowWater
+}
+
+// setLowWater takes no more than half the receive buffer (tcp_set_rcvlowat), since
+// more might never arrive; below 0 is that, and 0 is 1.
+func (t *tcpSocket) setLowWater(value []byte) error {
+	v, err := intValue(value)
+	if err != nil {
+		return err
+	}
+	most := tcpReceiveMax / 2
+	if t.options.receiveBuffer != 0 {
+		most = t.options.receiveBuffer / 2
+	}
+	if v < 0 {
+		v = most
+	}
+	t.options.lowWater = max(min(v, most), 1)
+	t.Notify(waiter.ReadableEvents)
+	return nil
 }
 
 func (t *tcpSocket) deviceOption() ([]byte, error) { return t.ns.deviceName(t.options.device), nil }

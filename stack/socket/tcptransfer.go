@@ -74,7 +74,7 @@ func (t *tcpSocket) keep(err tcpip.Error) {
 
 // send follows tcp_sendmsg_locked.
 func (t *tcpSocket) send(m *message, flags int) (int, error) {
-	if flags&unix.MSG_OOB != 0 || flags&unix.MSG_FASTOPEN != 0 {
+	if flags&unix.MSG_FASTOPEN != 0 {
 		return 0, unix.EOPNOTSUPP
 	}
 	t.mu.Lock()
@@ -83,6 +83,9 @@ func (t *tcpSocket) send(m *message, flags int) (int, error) {
 	err := t.sendable(m)
 	if err == nil {
 		err = m.checkControl()
+	}
+	if err == nil && flags&unix.MSG_OOB != 0 {
+		err = unix.EOPNOTSUPP // netstack has no urgent data
 	}
 	if err != nil {
 		t.mu.Unlock()

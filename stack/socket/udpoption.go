@@ -115,7 +115,7 @@ func (u *udpSocket) lookup(level, name int) udpOption {
 func (u *udpSocket) option(level, name int) ([]byte, error) {
 	o := u.lookup(level, name)
 	if o.get == nil {
-		return nil, unix.ENOPROTOOPT
+		return nil, unknownOption(u.domain, unix.IPPROTO_UDP, level)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
