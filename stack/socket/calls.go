@@ -13,11 +13,8 @@ import (
 // Errors: EINVAL for unknown bits in typ, EAFNOSUPPORT, ESOCKTNOSUPPORT and
 // EPROTONOSUPPORT for what does not exist, EMFILE when the table is full.
 func (p *Process) Socket(domain, typ, protocol int) (int, error) {
-	const (
-		modes = unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
-		types = 0xf // SOCK_TYPE_MASK
-	)
-	if typ&^(modes|types) != 0 {
+	const modes = unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
+	if typ&^(modes|typeMask) != 0 {
 		return -1, unix.EINVAL
 	}
 	s, err := p.ns.socket(domain, typ&^modes, protocol)
