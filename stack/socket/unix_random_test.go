@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
@@ -40,6 +41,7 @@ func TestUnixRandomCalls(t *testing.T) {
 		sendFlags := rapid.SampledFrom([]int{0, unix.MSG_DONTWAIT, unix.MSG_NOSIGNAL})
 		recvFlags := rapid.SampledFrom([]int{0, 0, unix.MSG_PEEK, unix.MSG_TRUNC, unix.MSG_WAITALL})
 		events := rapid.SampledFrom([]uint32{in, out, in | out, in | edge, out | edge, in | out | rdhup | edge, in | oneShot, in | out | edge | oneShot, 0})
+		defer requireNothingLeft(rt, own)
 		for range rapid.IntRange(1, 60).Draw(rt, "calls") {
 			h := "s0"
 			if len(handles) > 0 {
@@ -97,4 +99,15 @@ func TestUnixRandomCalls(t *testing.T) {
 			requireSameLog(rt, linux, own)
 		}
 	})
+}
+
+// requireNothingLeft closes everything, after which only paths are left.
+func requireNothingLeft(t require.TestingT, own *world) {
+	ns := own.syscalls.(ours).ns
+	own.syscalls.(ours).CloseAll()
+	require.Empty(t, ns.names.abstract)
+	for path, s := range ns.names.paths {
+		require.Nil(t, s, path)
+	}
+	require.Zero(t, ns.filesUnderWay.Load())
 }
