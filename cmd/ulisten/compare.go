@@ -31,7 +31,7 @@ type compareCmd struct {
 	AcceptEvery time.Duration `default:"700ms" help:"How long the application is busy after each accept (700ms)."`
 	AcceptBatch int           `default:"1" help:"How many connections it accepts at a time (1)."`
 	Server      []string      `default:"all" placeholder:"PROFILE" help:"Platforms of the server, names or files, or all (all)."`
-	Client      []string      `default:"linux-6,windows" placeholder:"PROFILE" help:"Platforms of the clients, or all (linux-6,windows)."`
+	Client      []string      `default:"linux-6,windows" placeholder:"PROFILE" help:"Platforms of the clients, names or files, or all (linux-6,windows)."`
 	Seed        uint64        `default:"1" help:"Where chance comes from (1)."`
 	Duration    time.Duration `default:"5m" help:"The longest simulated time (5m)."`
 	JSON        bool          `name:"json" help:"Print JSON, with every client and every change of depth."`
@@ -176,11 +176,12 @@ func serverProfiles(names []string) ([]*listenq.Profile, error) {
 	return chosen(names, profile.Choose, func(p *listenq.Profile) string { return p.Name })
 }
 
+// clientProfiles is the same for clients.
 func clientProfiles(names []string) ([]*client.Profile, error) {
 	if slices.Equal(names, []string{"all"}) {
 		return client.Profiles(), nil
 	}
-	return chosen(names, client.ProfileNamed, func(p *client.Profile) string { return p.Name })
+	return chosen(names, profile.ChooseClient, func(p *client.Profile) string { return p.Name })
 }
 
 // chosen finds each profile, no two with the same name.

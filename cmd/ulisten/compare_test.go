@@ -129,6 +129,31 @@ func TestDecisionsNameRules(t *testing.T) {
 	require.Greater(t, named, 20)
 }
 
+// So do those of clients: with every citation a guess, what a run depends on is
+// named.
+func TestGuessesOfClients(t *testing.T) {
+	named := map[string]bool{}
+	for _, p := range client.Profiles() {
+		for field, c := range p.Citations {
+			c.Verified = listenq.Guess
+			p.Citations[field] = c
+		}
+		for _, overflow := range []listenq.Overflow{{}, {ResetSYN: true}} {
+			run, err := compareRunOf(sim.Scenario{
+				Server: listenq.Profiles()[0], Overflow: overflow, Client: p,
+				Clients: 2, Arrival: sim.Uniform(time.Second), AcceptStart: time.Hour, Duration: 5 * time.Minute,
+			})
+			require.NoError(t, err)
+			for _, g := range run.Guesses {
+				require.Equal(t, p.Name, g.Profile)
+				named[g.Field] = true
+			}
+		}
+		require.Subset(t, slices.Collect(maps.Keys(p.Citations)), slices.Collect(maps.Keys(named)))
+	}
+	require.Len(t, named, 6, "%v", named)
+}
+
 func TestBlocks(t *testing.T) {
 	for _, tc := range []struct {
 		depth, capacity int

@@ -301,9 +301,9 @@ func clientGuesses(p *client.Profile, result *sim.Result) []compareGuess {
 		}
 		switch c.Fate {
 		case sim.Refused:
-			fields["refused"], fields["reset_retries"], fields["reset_delay"] = true, true, true
+			fields["refused"], fields["reset-retries"], fields["reset-delay"] = true, true, true
 		case sim.TimedOut:
-			fields["timed_out"], fields["give_up"] = true, true
+			fields["timed-out"], fields["give-up"] = true, true
 		}
 	}
 	found := []compareGuess{}
