@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -40,6 +41,9 @@ func (s *service) acceptAll(logger *slog.Logger, handle func(net.Conn)) {
 		conn, err := s.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if errors.Is(err, syscall.ECONNABORTED) {
+			continue // the client is gone, and the platform says so
 		}
 		if err != nil {
 			logger.Error("accept failed, the application ends", "listener", s.address(), "err", err)
@@ -134,8 +138,9 @@ var page = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <h1>{{.Address}}</h1>
 <table>
 <tr><td>accept queue<td>{{.AcceptQueue}} of {{.Capacity}}
-<tr><td>SYN queue<td>{{.SYNQueue}} of {{.Capacity}}
+<tr><td>SYN queue<td>{{.SYNQueue}}{{if ge .SYNCapacity 0}} of {{.SYNCapacity}}{{end}}
 <tr><td>backlog<td>{{.Backlog}}, which became {{.Limit}}
+<tr><td>profile<td>{{.Profile}}
 <tr><td>policy<td>{{.Policy}}
 {{range .Ticked}}<tr><td>{{.Name}}<td>{{.Value}}
 {{end}}</table>

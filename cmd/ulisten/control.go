@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	"github.com/ulisten/ulisten/listenq"
 )
@@ -50,12 +51,17 @@ type response struct {
 
 // listenerInfo is a listener at one moment.
 type listenerInfo struct {
-	Address     string           `json:"address"`
-	AcceptQueue int              `json:"accept_queue"`
-	SYNQueue    int              `json:"syn_queue"`
-	Backlog     int              `json:"backlog"`
-	Limit       int              `json:"limit"`
-	Capacity    int              `json:"capacity"`
+	Address     string `json:"address"`
+	AcceptQueue int    `json:"accept_queue"`
+	SYNQueue    int    `json:"syn_queue"`
+	Backlog     int    `json:"backlog"`
+	Limit       int    `json:"limit"`
+	// Capacity and SYNCapacity are how many fit; -1 stands for no bound.
+	Capacity    int `json:"capacity"`
+	SYNCapacity int `json:"syn_capacity"`
+	// Profile names the platform whose rules hold, Policy what replaces some of
+	// them; "drop" replaces none.
+	Profile     string           `json:"profile"`
 	Policy      listenq.Overflow `json:"policy"`
 	App         string           `json:"app"`
 	AcceptDelay string           `json:"accept_delay,omitempty"`
@@ -186,8 +192,8 @@ func (s *server) handleSet(r request) response {
 	spec := listenSpec{backlog: stats.Backlog, policy: stats.Overflow, pace: l.listener.pace()}
 	relisten := false
 	for _, c := range r.Changes {
-		if c.Name == "app" {
-			return usageResponse(errors.New("the app of a listener cannot change while it runs: start another --listen"))
+		if c.Name == "app" || c.Name == "profile" {
+			return usageResponse(fmt.Errorf("the %s of a listener cannot change while it runs: start another --listen", c.Name))
 		}
 		if err := spec.setRunning(c.Name, c.Value); err != nil {
 			return usageResponse(err)
@@ -195,7 +201,11 @@ func (s *server) handleSet(r request) response {
 		relisten = relisten || c.Name == "backlog"
 	}
 	if relisten {
-		if err := l.l.Listen(spec.backlog); err != nil {
+		err := l.l.Listen(spec.backlog)
+		if errors.Is(err, syscall.EINVAL) {
+			return usageResponse(fmt.Errorf("backlog %d: %w: profile %s refuses it", spec.backlog, errnoIn(err), stats.Profile))
+		}
+		if err != nil {
 			return response{Error: err.Error()}
 		}
 	}

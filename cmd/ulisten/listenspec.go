@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ulisten/ulisten/listenq"
+	"github.com/ulisten/ulisten/listenq/profile"
 )
 
 // defaultBacklog is SOMAXCONN of the C library.
@@ -18,9 +19,18 @@ const defaultBacklog = 4096
 type listenSpec struct {
 	address string // as given, for stack.Listen
 	backlog int
+	profile *listenq.Profile // nil: that of the stack
 	policy  listenq.Overflow
 	app     application
 	pace    paceSpec
+}
+
+// profileOr is the profile in force where p is that of the stack.
+func (s *listenSpec) profileOr(p *listenq.Profile) *listenq.Profile {
+	if s.profile != nil {
+		return s.profile
+	}
+	return p
 }
 
 // paceSpec is how slowly an application accepts; a negative value is not given.
@@ -119,7 +129,7 @@ func (s *listenSpec) UnmarshalText(text []byte) error {
 func (s *listenSpec) set(item string) error {
 	key, value, ok := strings.Cut(item, "=")
 	if !ok {
-		return fmt.Errorf("%q is no setting: use KEY=VALUE with backlog, policy, app, accept-delay or accept-rate", item)
+		return fmt.Errorf("%q is no setting: use KEY=VALUE with backlog, profile, policy, app, accept-delay or accept-rate", item)
 	}
 	var err error
 	switch key {
@@ -127,6 +137,8 @@ func (s *listenSpec) set(item string) error {
 		s.app, err = parseApplication(value)
 	case "forward":
 		s.app, err = parseApplication(item)
+	case "profile":
+		s.profile, err = profile.Choose(value)
 	default:
 		return s.setRunning(key, value)
 	}
@@ -145,7 +157,7 @@ func (s *listenSpec) setRunning(key, value string) (err error) {
 	case "accept-rate":
 		s.pace.rate, err = parseRate(value)
 	default:
-		err = fmt.Errorf("unknown setting %q: use backlog, policy, app, accept-delay or accept-rate", key)
+		err = fmt.Errorf("unknown setting %q: use backlog, profile, policy, app, accept-delay or accept-rate", key)
 	}
 	return err
 }

@@ -16,7 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ulisten/ulisten/listenq"
 	"github.com/ulisten/ulisten/stack"
 	"github.com/ulisten/ulisten/tun"
 )
@@ -29,6 +28,7 @@ type serveCmd struct {
 	MTU         int           `name:"mtu" default:"1500" placeholder:"BYTES" help:"MTU of the device (1500)."`
 	Offload     string        `enum:"auto,on,off" default:"auto" help:"Segmentation and checksum offload of the device: auto, on or off."`
 	Listen      []listenSpec  `sep:"none" placeholder:"SPEC" help:"A listener: ADDRESS:PORT,KEY=VALUE,... Repeat for more. See above."`
+	Profile     profileFlag   `default:"linux-6" placeholder:"NAME|FILE" help:"The platform whose rules hold where a listener says nothing else, or a profile file (linux-6)."`
 	AcceptDelay string        `default:"0s" placeholder:"DURATION" help:"Time between two calls of accept, where a listener says nothing else (0s)."`
 	AcceptRate  string        `default:"0" placeholder:"N" help:"Calls of accept per second, where a listener says nothing else; 0 is no limit."`
 	Sysctl      []sysctlFlag  `sep:"none" placeholder:"NAME=VALUE" help:"A setting under its kernel name, like net.core.somaxconn=4. Repeat for more."`
@@ -48,7 +48,8 @@ func (*serveCmd) Help() string {
 	return `A listener is ADDRESS:PORT, [V6ADDRESS]:PORT or :PORT, and settings behind commas:
 
   backlog=N             what listen(2) gets (4096)
-  policy=NAME           drop, reset, abort or reset+abort (drop)
+  profile=NAME|FILE     whose rules hold: a platform, or a profile file (what --profile says)
+  policy=NAME           drop, reset, abort or reset+abort; drop leaves it to the profile (drop)
   app=NAME              echo, discard, http, hold (never accepts) or forward=HOST:PORT (echo)
   accept-delay=DURATION time between two calls of accept
   accept-rate=N         calls of accept per second
@@ -86,6 +87,8 @@ func (s *service) info() listenerInfo {
 		Backlog:     stats.Backlog,
 		Limit:       stats.Limit,
 		Capacity:    stats.AcceptCapacity,
+		SYNCapacity: stats.SYNCapacity,
+		Profile:     stats.Profile,
 		Policy:      stats.Overflow,
 		App:         s.spec.app.String(),
 		Counters:    counters{stats.Counters},
@@ -111,7 +114,7 @@ type ready struct {
 func (r *ready) String() string {
 	var listeners []string
 	for _, l := range r.Listeners {
-		listeners = append(listeners, fmt.Sprintf("%s (backlog %d, limit %d, %s, %s)", l.Address, l.Backlog, l.Limit, l.Policy, l.App))
+		listeners = append(listeners, fmt.Sprintf("%s (backlog %d, limit %d, %s, %s, %s)", l.Address, l.Backlog, l.Limit, l.Profile, l.Policy, l.App))
 	}
 	offload := "off"
 	if r.Offload {
@@ -135,10 +138,9 @@ func (s *serveCmd) Run(c *console) error {
 	if err != nil {
 		return err
 	}
-	sysctls := listenq.DefaultSysctls()
-	for _, v := range s.Sysctl {
-		if err := sysctls.Set(v.Name, v.Value); err != nil {
-			return usageError{err}
+	for _, spec := range s.Listen {
+		if _, err := spec.profileOr(s.Profile.Profile).Limit(spec.backlog, -1); err != nil {
+			return usageError{fmt.Errorf("--listen %s: %w", spec.address, err)}
 		}
 	}
 
@@ -172,11 +174,16 @@ func (s *serveCmd) Run(c *console) error {
 	for _, a := range s.Address {
 		own = append(own, a.Prefix)
 	}
-	st, err := stack.New(stack.Config{Link: link, Addresses: own, Sysctls: &sysctls, Logger: logger})
+	st, err := stack.New(stack.Config{Link: link, Addresses: own, Profile: s.Profile.Profile, Logger: logger})
 	if err != nil {
 		return err
 	}
 	defer st.Close()
+	for _, v := range s.Sysctl {
+		if err := st.SetSysctl(v.Name, v.Value); err != nil {
+			return usageError{err}
+		}
+	}
 
 	server := &server{device: link.Name(), pid: os.Getpid(), stack: st, logger: logger}
 	for _, spec := range s.Listen {
@@ -242,7 +249,7 @@ func (s *serveCmd) pace() (p paceSpec, err error) {
 
 // listen opens a listener.
 func (s *server) listen(spec listenSpec) error {
-	l, err := s.stack.Listen("tcp", spec.address, spec.backlog, &stack.ListenOptions{Overflow: spec.policy})
+	l, err := s.stack.Listen("tcp", spec.address, spec.backlog, &stack.ListenOptions{Profile: spec.profile, Overflow: spec.policy})
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("listen on %s: %w: another --listen has this port: choose another", spec.address, errnoIn(err))

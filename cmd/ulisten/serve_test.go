@@ -277,7 +277,7 @@ func TestChangesWhileItRuns(t *testing.T) {
 	require.Equal(t, 9, strings.Count(r.ulisten("sysctl"), "\n"))
 
 	eventually(t, "two are queued", func() bool { return r.listener(80).AcceptQueue == 2 })
-	require.Regexp(t, `(?m)^LISTEN +2 +6 +`+r.addr+`:80 +0 +reset +9 +hold\n +ListenOverflows:\d`, r.ulisten("ss", "-e"))
+	require.Regexp(t, `(?m)^LISTEN +2 +6 +`+r.addr+`:80 +0 +linux-6 +reset +9 +hold\n +ListenOverflows:\d`, r.ulisten("ss", "-e"))
 	require.Regexp(t, fmt.Sprintf(`(?m)^tcp +2 +6 +%s:80 +0\.0\.0\.0:\* +LISTEN +%d/ulisten$`, r.addr, r.cmd.Process.Pid), r.ulisten("ss", "--netstat"))
 
 	for args, message := range map[string]string{
@@ -285,6 +285,7 @@ func TestChangesWhileItRuns(t *testing.T) {
 		r.addr + ":80 policy=bounce":           `unknown overflow policy "bounce"`,
 		r.addr + ":80 backlog=x":               `backlog "x" is not a number`,
 		r.addr + ":80 app=echo":                "the app of a listener cannot change",
+		r.addr + ":80 profile=windows":         "the profile of a listener cannot change",
 		r.addr + ":80 backlog=1 policy=bounce": `unknown overflow policy`,
 	} {
 		_, stderr, code := outcome(t, append([]string{"set", "--control", r.ready.Control}, strings.Fields(args)...)...)
@@ -293,6 +294,31 @@ func TestChangesWhileItRuns(t *testing.T) {
 		require.Equal(t, 1, strings.Count(stderr, "\n"))
 	}
 	require.Equal(t, 9, r.listener(80).Backlog, "all changes are made, or none")
+}
+
+// Two platforms side by side: the second client of Windows is refused, the
+// second of illumos waits, and a backlog of 0 is no number for illumos.
+func TestServeProfiles(t *testing.T) {
+	t.Parallel()
+	r := start(t, "--profile", "illumos", "--listen", "ADDR:80,backlog=1,app=hold",
+		"--listen", "ADDR:81,backlog=1,app=hold,profile=windows", "--sysctl", "net.core.somaxconn=50")
+	require.Equal(t, "illumos", r.ready.Listeners[0].Profile)
+	for _, port := range []int{80, 81} {
+		require.NoError(t, r.connect(port).Wait(patience))
+	}
+	require.Equal(t, syscall.ECONNREFUSED, r.connect(81).Wait(patience))
+	late := r.connect(80)
+	require.ErrorIs(t, late.Wait(300*time.Millisecond), os.ErrDeadlineExceeded)
+	require.Equal(t, []string{"illumos", "windows"}, []string{r.listener(80).Profile, r.listener(81).Profile})
+	require.Regexp(t, `(?m)^LISTEN +1 +1 +`+r.addr+`:81 +0 +windows +drop +1 +hold$`, r.ulisten("ss"))
+
+	r.ulisten("set", r.addr+":80", "backlog=1000")
+	r.ulisten("set", r.addr+":81", "backlog=1000")
+	require.Equal(t, []int{50, 1}, []int{r.listener(80).Limit, r.listener(81).Limit}, "Windows changes nothing")
+	require.NoError(t, late.Wait(patience), "its SYN comes again")
+	_, stderr, code := outcome(t, "set", "--control", r.ready.Control, r.addr+":80", "backlog=0")
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, stderr, "backlog 0: invalid argument: profile illumos refuses it")
 }
 
 func TestAcceptPace(t *testing.T) {

@@ -32,7 +32,8 @@ ulisten ss --json | jq '.listeners[] | {address, accept_queue, limit}'`
 // Help explains the columns.
 func (*ssCmd) Help() string {
 	return "As in ss -ltn, Recv-Q is the number of connections that wait for accept and Send-Q the limit; " +
-		"the queue is full when it is longer, so Recv-Q can be Send-Q + 1. SynQ is the number of half-open requests."
+		"on Linux the queue is full when it is longer, so Recv-Q can be Send-Q + 1. SynQ is the number of half-open requests. " +
+		"Profile is the platform whose rules hold, Policy what replaces some of them: drop replaces none."
 }
 
 // Run prints once, or until a signal comes.
@@ -86,10 +87,10 @@ func (s *ssCmd) print(w io.Writer) error {
 }
 
 func (s *ssCmd) ss(b *strings.Builder, reply response) {
-	rows := newTable("State\tRecv-Q\tSend-Q\tLocal Address:Port\tSynQ\tPolicy\tBacklog\tApp")
+	rows := newTable("State\tRecv-Q\tSend-Q\tLocal Address:Port\tSynQ\tProfile\tPolicy\tBacklog\tApp")
 	for _, l := range reply.Listeners {
-		rows.add("LISTEN\t%d\t%d\t%s\t%d\t%s\t%d\t%s",
-			l.AcceptQueue, l.Limit, l.Address, l.SYNQueue, l.Policy, l.Backlog, l.App)
+		rows.add("LISTEN\t%d\t%d\t%s\t%d\t%s\t%s\t%d\t%s",
+			l.AcceptQueue, l.Limit, l.Address, l.SYNQueue, l.Profile, l.Policy, l.Backlog, l.App)
 		if s.Extended {
 			var ticked []string
 			for _, t := range l.Ticked() {
