@@ -27,6 +27,32 @@
 // of the socket is closed: a call that was waiting then fails with EBADF. No
 // call is ever interrupted by a signal (EINTR), and none raises SIGPIPE.
 //
+// # Unix sockets
+//
+// Sockets of AF_UNIX live in the namespace, and so do their names. A path is a name
+// like any other, without directories and without a file; it stays when its socket
+// is closed, until Unlink removes it. A name that begins with "@" is an abstract one,
+// and an unnamed socket shows "@", both as golang.org/x/sys/unix has it.
+//
+// Their listen queue is a listenq.Local: a connect that finds it full waits, or fails
+// with EAGAIN if it must not; LISTENQ_OVERFLOW makes it fail with ECONNREFUSED, as on
+// the BSDs. What is queued counts in the send buffer of the sender as Linux 6.18 on
+// amd64 counts it (SO_SNDBUF, SIOCOUTQ), and the queue of a datagram socket is full
+// for all but its peer with more than 10 messages (net.unix.max_dgram_qlen).
+//
+// Unlike on Linux, MSG_OOB is EOPNOTSUPP, as without CONFIG_AF_UNIX_OOB, and sockets
+// that are under way to themselves (SCM_RIGHTS) are not collected; the files under way
+// are bounded instead (ETOOMANYREFS), for every user.
+//
+// # Polling
+//
+// Poll, Select and EpollWait take descriptors of all kinds, epoll instances included,
+// and wait on the stack's clock. A file that is closed while Poll or Select waits
+// for it ends the wait, with POLLNVAL and EBADF. Of several descriptors of one file,
+// epoll reports first the one that was added first; Linux has it the other way round.
+// EPOLLEXCLUSIVE is checked, but wakes all. Linux's bound on the number of paths from
+// a file to the instances that watch it (EINVAL from reverse_path_check) is absent.
+//
 // # Concurrency
 //
 // A Namespace and a Process are safe for concurrent use.
