@@ -18,13 +18,15 @@ import (
 
 // demoCmd is `ulisten demo`.
 type demoCmd struct {
-	JSON bool   `name:"json" help:"Print the tables as JSON."`
-	Link string `enum:"auto,tun,memory" default:"auto" help:"What the clients come through: a TUN device in a new network namespace, or a link in memory. With auto it is the TUN where the machine has one (auto, tun, memory)."`
+	Profile *profileFlag `placeholder:"NAME|FILE" help:"Show this platform's own rules, or a profile file's, in place of the policies on Linux."`
+	JSON    bool         `name:"json" help:"Print the tables as JSON."`
+	Link    string       `enum:"auto,tun,memory" default:"auto" help:"What the clients come through: a TUN device in a new network namespace, or a link in memory. With auto it is the TUN where the machine has one (auto, tun, memory)."`
 }
 
 // Example opens the help.
 func (*demoCmd) Example() string {
 	return `ulisten demo
+ulisten demo --profile freebsd
 ulisten demo --json | jq '.policies[].clients[].fate'`
 }
 
@@ -53,6 +55,7 @@ const (
 // demoPolicy is one way to treat overflow.
 type demoPolicy struct {
 	name       string
+	profile    *listenq.Profile // linux-6 if nil
 	overflow   listenq.Overflow
 	syncookies int
 	does       string
@@ -96,7 +99,12 @@ func (d *demoCmd) Run(c *console) error {
 			return why
 		}
 	}
-	links := make([]*demoLink, len(demoPolicies))
+	policies := demoPolicies
+	if d.Profile != nil {
+		p := d.Profile.Profile
+		policies = []demoPolicy{{name: p.Name, profile: p, does: "the rules of " + p.Title}}
+	}
+	links := make([]*demoLink, len(policies))
 	kind := "memory"
 	if d.Link != "memory" && why == nil {
 		if why = openTUNs(links); why == nil {
@@ -117,10 +125,10 @@ func (d *demoCmd) Run(c *console) error {
 	fmt.Fprintf(c.err, "%d clients connect at once to a listener with backlog %d; round trip %v; the application accepts one after %v and is then busy\n",
 		demoClients, demoBacklog, demoRoundTrip, demoFirstAccept)
 	progress := newProgress(c.err)
-	runs := make([]*demoRun, len(demoPolicies))
-	errs := make([]error, len(demoPolicies))
+	runs := make([]*demoRun, len(policies))
+	errs := make([]error, len(policies))
 	var group sync.WaitGroup
-	for i, p := range demoPolicies {
+	for i, p := range policies {
 		runs[i] = newDemoRun(p, links[i], progress)
 		group.Go(func() { errs[i] = runs[i].run() })
 	}

@@ -74,6 +74,31 @@ func TestDemoShowsAllFates(t *testing.T) {
 	}
 }
 
+// Another platform's rules do to the same clients what that platform does.
+func TestDemoUnderAProfile(t *testing.T) {
+	for profile, fates := range map[string]map[string]int{
+		"windows": {"connected at once": 2, "ECONNREFUSED": 6},
+		"freebsd": {"connected at once": 4, "ECONNRESET": 4},
+		"macos":   {"connected at once": 2, "ECONNRESET": 6},
+		"illumos": {"connected at once": 8},
+	} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			stdout, stderr, code := outcome(t, "demo", "--link", "memory", "--json", "--profile", profile)
+			require.Zero(t, code, stderr)
+			var report demoReport
+			require.NoError(t, json.Unmarshal([]byte(stdout), &report))
+			require.Len(t, report.Policies, 1)
+			require.Equal(t, profile, report.Policies[0].Profile)
+			got := map[string]int{}
+			for _, c := range report.Policies[0].Clients {
+				got[c.Fate]++
+			}
+			require.Equal(t, fates, got, stderr)
+		})
+	}
+}
+
 func TestDemoPrintsTablesAndLadders(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, code := outcome(t, "demo", "--link", "memory")

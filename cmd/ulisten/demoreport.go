@@ -21,6 +21,8 @@ type demoReport struct {
 // demoTable is the outcome of one policy.
 type demoTable struct {
 	Policy     string            `json:"policy"`
+	Profile    string            `json:"profile"`
+	Limit      int               `json:"limit"`
 	Overflow   listenq.Overflow  `json:"overflow"`
 	Syncookies int               `json:"syncookies"`
 	Does       string            `json:"does"`
@@ -51,10 +53,19 @@ type demoDepth struct {
 	Capacity int `json:"capacity"`
 }
 
+func (d demoDepth) String() string {
+	if d.Capacity < 0 {
+		return fmt.Sprint(d.End)
+	}
+	return fmt.Sprintf("%d/%d", d.End, d.Capacity)
+}
+
 // table draws the run together. Nothing runs any more.
 func (r *demoRun) table() demoTable {
 	t := demoTable{
 		Policy:     r.policy.name,
+		Profile:    r.stats.Profile,
+		Limit:      r.stats.Limit,
 		Overflow:   r.policy.overflow,
 		Syncookies: r.policy.syncookies,
 		Does:       r.policy.does,
@@ -131,7 +142,11 @@ func (d *demoReport) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (t *demoTable) write(b *strings.Builder, backlog int) {
-	fmt.Fprintf(b, "%s: %s (backlog %d, tcp_syncookies %d)\n\n", t.Policy, t.Does, backlog, t.Syncookies)
+	if t.Policy == t.Profile {
+		fmt.Fprintf(b, "%s: %s (backlog %d, limit %d)\n\n", t.Policy, t.Does, backlog, t.Limit)
+	} else {
+		fmt.Fprintf(b, "%s: %s (backlog %d, tcp_syncookies %d)\n\n", t.Policy, t.Does, backlog, t.Syncookies)
+	}
 	var rows strings.Builder
 	table := tabwriter.NewWriter(&rows, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "  CLIENT\tFATE\tCONNECT()\tTHEN")
@@ -149,8 +164,7 @@ func (t *demoTable) write(b *strings.Builder, backlog int) {
 	for line := range strings.Lines(rows.String()) {
 		fmt.Fprintln(b, strings.TrimRight(line, " \n"))
 	}
-	fmt.Fprintf(b, "\n  queues at the end: SYN %d/%d, accept %d/%d; at most %d and %d\n",
-		t.SYNQueue.End, t.SYNQueue.Capacity, t.Accept.End, t.Accept.Capacity, t.SYNQueue.Most, t.Accept.Most)
+	fmt.Fprintf(b, "\n  queues at the end: SYN %v, accept %v; at most %d and %d\n", t.SYNQueue, t.Accept, t.SYNQueue.Most, t.Accept.Most)
 	fmt.Fprintf(b, "  counters: %s\n", t.counters)
 	if t.Ladder != "" {
 		fmt.Fprintf(b, "\n  packets of %s:\n\n", t.LadderOf)

@@ -45,19 +45,24 @@ type demoClient struct {
 
 func newDemoRun(p demoPolicy, link *demoLink, progress *progress) *demoRun {
 	r := &demoRun{policy: p, link: link, progress: progress, moved: make(chan struct{})}
-	r.printer = trace.Printer{Capacity: demoBacklog + 1, Name: r.nameOf}
+	r.printer = trace.Printer{Name: r.nameOf}
 	return r
 }
 
 // run plays the demo and cleans up after it.
 func (r *demoRun) run() error {
 	defer r.link.clients.Close()
-	sysctls := listenq.DefaultSysctls()
-	sysctls.Syncookies = r.policy.syncookies
+	var sysctls *listenq.Sysctls // the profile's own
+	if r.policy.profile == nil {
+		linux := listenq.DefaultSysctls()
+		linux.Syncookies = r.policy.syncookies
+		sysctls = &linux
+	}
 	s, err := stack.New(stack.Config{
 		Link:      tun.NewDelay(r.link.LinkEndpoint, tun.DelayConfig{Delay: demoRoundTrip}),
 		Addresses: []netip.Prefix{r.link.address},
-		Sysctls:   &sysctls,
+		Profile:   r.policy.profile,
+		Sysctls:   sysctls,
 		Observe:   r.observe,
 	})
 	if err != nil {
@@ -70,6 +75,7 @@ func (r *demoRun) run() error {
 	if err != nil {
 		return err
 	}
+	r.printer.Capacity = l.Stats().AcceptCapacity
 
 	r.start = time.Now()
 	var clients, connects, served sync.WaitGroup
@@ -101,7 +107,11 @@ func (r *demoRun) run() error {
 // application accepts one connection, is busy, and then accepts the rest.
 func (r *demoRun) application(l *stack.Listener, connected <-chan struct{}, served *sync.WaitGroup) error {
 	sleepUntil(r.start.Add(demoFirstAccept))
-	if err := r.await("the first overflow", func() bool { return r.promoted() > demoBacklog }); err != nil {
+	full := demoClients // there may be room for all of them
+	if most := l.Stats().AcceptCapacity; most >= 0 {
+		full = min(most, full)
+	}
+	if err := r.await("the first overflow", func() bool { return r.promoted() >= full }); err != nil {
 		return err
 	}
 	for accepted := 0; ; accepted++ {

@@ -42,15 +42,6 @@ func (b *backlogFlag) UnmarshalText(text []byte) error {
 	return err
 }
 
-// profileFlag is a profile, by name or from a file.
-type profileFlag struct{ *listenq.Profile }
-
-// UnmarshalText reads the file, if it is one.
-func (p *profileFlag) UnmarshalText(text []byte) (err error) {
-	p.Profile, err = profile.Choose(string(text))
-	return err
-}
-
 // Run computes and prints.
 func (e *explainCmd) Run(c *console) error {
 	if e.YAML {
