@@ -28,21 +28,33 @@
 //
 // # Rules
 //
-// The rules are those of Linux 6.18, checked against recordings of a live kernel
-// (testdata/linux). Where a listener's Overflow asks for it, a SYN that Linux
-// would ignore is answered by RST instead. TCP Fast Open, SO_REUSEPORT migration
-// and ECN are not part of it.
+// The rules are those of a Profile: data, with a Citation for each value. Without
+// one they are those of Linux 6.18, checked against recordings of a live kernel
+// (testdata/linux). Profiles has those of Linux 2.6, Windows, FreeBSD, macOS,
+// OpenBSD, NetBSD, illumos, lwIP and gVisor; what each does in each situation is
+// written down in testdata/platforms. A Listener decides by a profile's values and
+// never by its name, so that a changed copy is a profile too:
+//
+//	p, err := listenq.ProfileNamed("freebsd")
+//	p.SYNACK.Retries = 1
+//	l, err := listenq.New(listenq.Config{Profile: p, Backlog: 5, Window: 64240, Secret: secret})
+//
+// Counters keep the kernel's names under every profile. Where a listener's
+// Overflow asks for it, a full queue answers by RST instead of what the profile
+// says. TCP Fast Open, SO_REUSEPORT migration, ECN, accept filters and what a
+// profile's citations say is left out are not part of it.
 //
 // A Local is the accept queue alone, for a transport that cannot retransmit, as
 // AF_UNIX: its full queue makes connect wait or refuses it.
 //
 // # Bounds
 //
-// The SYN queue holds at most backlog+1 requests, and one more for each SYN that
-// revives a connection in TIME-WAIT; the accept queue holds at most backlog+1
-// connections. Nothing else grows. A request takes about 105 bytes, counting its
-// share of the tables; what a flood needed is given back when the SYN queue is
-// empty again.
+// The SYN queue holds what the profile allows, under Linux backlog+1 requests, and
+// one more for each SYN that revives a connection in TIME-WAIT; the accept queue
+// likewise, under Linux backlog+1 connections. A profile that bounds them not is
+// refused. Nothing else grows. A request takes about 105 bytes, counting its share
+// of the tables, and 8 more where old requests are evicted; what a flood needed is
+// given back when the SYN queue is empty again.
 //
 // # Concurrency
 //

@@ -119,6 +119,9 @@ func (r *demoRun) application(l *stack.Listener, connected <-chan struct{}, serv
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
+		if errors.Is(err, syscall.ECONNABORTED) {
+			continue // the client is gone, and the platform says so
+		}
 		if err != nil {
 			return err
 		}
