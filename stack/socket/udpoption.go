@@ -3,6 +3,7 @@
 package socket
 
 import (
+	"math"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,10 @@ const (
 // udpOptions are the options of a UDP socket.
 type udpOptions struct {
 	reuseAddr, reusePort, broadcast, noCheck bool
+	// What follows is kept for getsockopt alone.
+	debug, dontRoute, keepAlive, oobInline bool
+	priority, mark, lowWater               int
+	linger                                 unix.Linger
 
 	device tcpip.NICID
 	v6Only bool
@@ -49,6 +54,7 @@ var defaultUDPOptions = udpOptions{
 	discover: unix.IP_PMTUDISC_WANT, discover6: unix.IP_PMTUDISC_WANT,
 	multicastTTL: 1, multicastHops: 1,
 	multicastLoop: true,
+	lowWater:      1,
 }
 
 type optionName struct{ level, name int }
@@ -64,6 +70,15 @@ var udpOptionTable = map[optionName]udpOption{
 	{unix.SOL_SOCKET, unix.SO_REUSEADDR}:    flagOption(func(o *udpOptions) *bool { return &o.reuseAddr }),
 	{unix.SOL_SOCKET, unix.SO_REUSEPORT}:    flagOption(func(o *udpOptions) *bool { return &o.reusePort }),
 	{unix.SOL_SOCKET, unix.SO_BROADCAST}:    flagOption(func(o *udpOptions) *bool { return &o.broadcast }),
+	{unix.SOL_SOCKET, unix.SO_DEBUG}:        flagOption(func(o *udpOptions) *bool { return &o.debug }),
+	{unix.SOL_SOCKET, unix.SO_DONTROUTE}:    flagOption(func(o *udpOptions) *bool { return &o.dontRoute }),
+	{unix.SOL_SOCKET, unix.SO_KEEPALIVE}:    flagOption(func(o *udpOptions) *bool { return &o.keepAlive }),
+	{unix.SOL_SOCKET, unix.SO_OOBINLINE}:    flagOption(func(o *udpOptions) *bool { return &o.oobInline }),
+	{unix.SOL_SOCKET, unix.SO_PRIORITY}:     numberOption(func(o *udpOptions) *int { return &o.priority }),
+	{unix.SOL_SOCKET, unix.SO_MARK}:         numberOption(func(o *udpOptions) *int { return &o.mark }),
+	{unix.SOL_SOCKET, unix.SO_RCVLOWAT}:     {numberOption(func(o *udpOptions) *int { return &o.lowWater }).get, (*udpSocket).setLowWater},
+	{unix.SOL_SOCKET, unix.SO_SNDLOWAT}:     {func(*udpSocket) ([]byte, error) { return intOption(1), nil }, nil},
+	{unix.SOL_SOCKET, unix.SO_LINGER}:       {func(u *udpSocket) ([]byte, error) { return structOption(&u.options.linger), nil }, (*udpSocket).setLinger},
 	{unix.SOL_SOCKET, unix.SO_NO_CHECK}:     flagOption(func(o *udpOptions) *bool { return &o.noCheck }),
 	{unix.SOL_SOCKET, unix.SO_TIMESTAMP}:    timestampOption(unix.SO_TIMESTAMP),
 	{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS}:  timestampOption(unix.SO_TIMESTAMPNS),
@@ -144,6 +159,46 @@ func flagOption(field func(*udpOptions) *bool) udpOption {
 			return err
 		},
 	}
+}
+
+// numberOption is any int.
+func numberOption(field func(*udpOptions) *int) udpOption {
+	return udpOption{
+		get: func(u *udpSocket) ([]byte, error) { return intOption(*field(&u.options)), nil },
+		set: func(u *udpSocket, value []byte) error {
+			v, err := intValue(value)
+			if err == nil {
+				*field(&u.options) = v
+			}
+			return err
+		},
+	}
+}
+
+// setLowWater is SO_RCVLOWAT, which datagrams take no notice of.
+func (u *udpSocket) setLowWater(value []byte) error {
+	v, err := intValue(value)
+	switch {
+	case err != nil:
+		return err
+	case v < 0:
+		v = math.MaxInt32
+	}
+	u.options.lowWater = max(v, 1)
+	return nil
+}
+
+func (u *udpSocket) setLinger(value []byte) error {
+	var l unix.Linger
+	if err := structValue(&l, value); err != nil {
+		return err
+	}
+	if l.Onoff == 0 {
+		u.options.linger.Onoff = 0
+		return nil
+	}
+	u.options.linger = unix.Linger{Onoff: 1, Linger: l.Linger}
+	return nil
 }
 
 // ipValue reads a value at the level of IP: an int, or a char if it is shorter
