@@ -34,7 +34,7 @@
 //
 // # Limits
 //
-// TCP only; one link. No TCP Fast Open and no ECN. Ports are shared by the rules
+// TCP only (package socket adds UDP and unix sockets); one link. No TCP Fast Open and no ECN. Ports are shared by the rules
 // of Linux: a listener on all addresses and one on a single address get along
 // only if both have SO_REUSEPORT, and then the latter gets what is for its address.
 package stack

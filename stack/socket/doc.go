@@ -44,6 +44,23 @@
 // that are under way to themselves (SCM_RIGHTS) are not collected; the files under way
 // are bounded instead (ETOOMANYREFS), for every user.
 //
+// # UDP
+//
+// Datagrams leave and arrive whole, in fragments where the link asks for them. A
+// receive buffer counts 768 bytes for a datagram beside its data, as Linux does for a
+// small one. A connected socket hears of unreachable ports and protocols; the error
+// queue (IP_RECVERR) and segmentation (UDP_SEGMENT, UDP_GRO) are absent. There is one
+// interface, which multicast groups are joined on.
+//
+// # Go's view
+//
+// Namespace.Listen, Dial, DialContext and ListenPacket, ListenConfig and Dialer are
+// those of package net for the networks tcp, tcp4, tcp6, udp, udp4, udp6, unix,
+// unixpacket and unixgram, with the same errors and deadlines, on the stack's clock.
+// Only the backlog is asked for, hosts are numeric, nothing probes a silent peer
+// unless told to, and SyscallConn fails, since the host's kernel has no descriptor
+// for the socket: Process.Import has one of ours. Package phpsock is another view.
+//
 // # Polling
 //
 // Poll, Select and EpollWait take descriptors of all kinds, epoll instances included,
