@@ -65,13 +65,15 @@ func (m *explainMatrix) write(b *strings.Builder) {
 	header, _, _ := strings.Cut(table.String(), "\n")
 	above := ""
 	for _, group := range []struct{ over, name string }{
-		{"IN TURN", "ACCEPT QUEUE"}, {" SYN ", " FULL, IT GIVES"}, {"HOLDS", "SYN QUEUE"}, {"A SYN", "FULL"}, {"AGAIN AT", "SYN-ACK, SECONDS"},
+		{"IN TURN", "ACCEPT QUEUE"}, {" SYN ", " WHEN FULL"}, {"HOLDS", "SYN QUEUE"}, {"A SYN", "WHEN FULL"}, {"AGAIN AT", "SYN-ACK, SECONDS"},
 	} {
 		above += strings.Repeat(" ", strings.Index(header, group.over)-len(above)) + group.name
 	}
 	fmt.Fprintf(b, "%s\n%s", above, table.String())
 	b.WriteString(`
 in turn: one handshake after the other; at once: all SYNs before the first ACK
+when full: what a SYN or a final ACK gets; at times: ignored if more than one request is young
+shared: requests take places of the accept queue; all: one SYN queue for all listeners
 no mark: measured, or read in the source    ~ documented by the vendor    ? not verified
 `)
 }

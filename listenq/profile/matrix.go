@@ -148,7 +148,7 @@ func number(n int) string {
 // synWords are what a SYN gets from a queue that is full.
 var synWords = map[listenq.SYNRule]string{
 	listenq.SYNDropped:        "ignored",
-	listenq.SYNDroppedIfYoung: "some ignored",
+	listenq.SYNDroppedIfYoung: "at times",
 	listenq.SYNReset:          "RST",
 	listenq.SYNGetsCookie:     "cookie",
 	listenq.SYNEvictsOldest:   "evicts",
