@@ -45,7 +45,7 @@ func (b *backlogFlag) UnmarshalText(text []byte) error {
 // Run computes and prints.
 func (e *explainCmd) Run(c *console) error {
 	if e.YAML {
-		_, err := c.out.Write(profile.Marshal(e.Profile.Profile, e.Profile.Name))
+		_, err := c.out.Write(profile.Marshal(e.Profile.Profile))
 		return err
 	}
 	if e.Backlog == nil {

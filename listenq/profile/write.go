@@ -8,10 +8,15 @@ import (
 )
 
 // Marshal writes a profile whole, with what each value comes from as a comment
-// above it. base is the built-in profile that the file names.
-func Marshal(p *listenq.Profile, base string) []byte {
+// above it. Its base is the built-in profile of its name, or else the first.
+// Citations that are not the base's own are at the end.
+func Marshal(p *listenq.Profile) []byte {
+	base, err := listenq.ProfileNamed(p.Name)
+	if err != nil {
+		base = listenq.Profiles()[0]
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "base: %s\nname: %s\ntitle: %q\n", base, p.Name, p.Title)
+	fmt.Fprintf(&b, "base: %s\nname: %s\ntitle: %q\n", base.Name, p.Name, p.Title)
 	group := ""
 	for path, value := range p.Fields() {
 		g, name, _ := strings.Cut(path, ".")
@@ -23,6 +28,13 @@ func Marshal(p *listenq.Profile, base string) []byte {
 			b.WriteString(comment(c))
 		}
 		fmt.Fprintf(&b, "  %s: %s\n", name, Text(value))
+	}
+	header := "\ncitations:\n"
+	for path := range p.Fields() {
+		if c, ok := p.Citations[path]; ok && c != base.Citations[path] {
+			fmt.Fprintf(&b, "%s  %s: {verified: %v, source: %q, note: %q}\n", header, path, c.Verified, c.Source, c.Note)
+			header = ""
+		}
 	}
 	return []byte(b.String())
 }
