@@ -41,8 +41,10 @@ type Binding struct {
 	listening bool
 	// bound says that a socket was bound to this, until Release.
 	bound bool
-	// ep is the connection that uses it, until that is over.
-	ep *tcp.Endpoint
+	// ep is the connection that uses it, until that is over, and remote the peer
+	// that it was opened to.
+	ep     *tcp.Endpoint
+	remote netip.AddrPort
 }
 
 // bindings are all bindings of a stack by port. The lock comes before netstack's
@@ -125,11 +127,23 @@ func (s *Stack) connection(ep *tcp.Endpoint, local netip.AddrPort, parent *Bindi
 	return b
 }
 
-// connects says that a connection uses the binding from now on.
-func (b *Binding) connects(ep *tcp.Endpoint) {
+// connects says that a connection to a peer uses the binding from now on.
+func (b *Binding) connects(ep *tcp.Endpoint, remote netip.AddrPort) {
 	b.s.bindings.mu.Lock()
 	defer b.s.bindings.mu.Unlock()
-	b.ep = ep
+	b.ep, b.remote = ep, remote
+}
+
+// opens reports whether a connection from a local port was opened from this side.
+func (t *bindings) opens(port uint16, remote netip.AddrPort) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for b := range t.byPort[port] {
+		if b.ep != nil && b.remote == remote {
+			return true
+		}
+	}
+	return false
 }
 
 // ended says that a connection is over.

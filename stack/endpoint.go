@@ -81,10 +81,14 @@ func (e *Endpoint) Connect(b *Binding, remote netip.AddrPort) error {
 		if err := bindEndpoint(e.ep, b); err != nil {
 			return err
 		}
+		b.connects(e.ep, remote)
 	}
 	e.remote = remote
 	err := e.ep.Connect(tcpip.FullAddress{Addr: toAddress(remote.Addr()), Port: remote.Port()})
 	if _, ok := err.(*tcpip.ErrConnectStarted); !ok {
+		if b != nil {
+			b.ended(e.ep)
+		}
 		switch err.(type) {
 		case *tcpip.ErrNoPortAvailable:
 			return syscall.EADDRNOTAVAIL
@@ -93,9 +97,7 @@ func (e *Endpoint) Connect(b *Binding, remote netip.AddrPort) error {
 	}
 	id := e.ep.Info().(*gstack.TransportEndpointInfo).ID
 	e.local = netip.AddrPortFrom(fromAddress(id.LocalAddress), id.LocalPort)
-	if b != nil {
-		b.connects(e.ep)
-	} else {
+	if b == nil {
 		b = e.s.connection(e.ep, e.local, nil)
 	}
 	e.binding.Store(b)
@@ -127,6 +129,15 @@ func (e *Endpoint) Shutdown(how tcpip.ShutdownFlags) error {
 		return Errno(err)
 	}
 	return nil
+}
+
+// RefuseData has further data answered by RST once the own FIN is out, as Linux
+// does when both directions are shut down (tcp_rcv_state_process). What has arrived
+// can still be read, for which netstack's shutdown would reset the connection.
+func (e *Endpoint) RefuseData() {
+	e.ep.LockUser()
+	defer e.ep.UnlockUser()
+	e.ep.RcvClosed = true // whoever reads it has the lock
 }
 
 // Close sends what is still queued and a FIN, in the background. Data that was

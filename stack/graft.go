@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -175,10 +176,15 @@ func (g *grafts) hold(id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) b
 
 // wants reports whether a SYN-ACK of netstack must not go out: because it
 // belongs to a connection being grafted, or because netstack must not have made
-// one for a port that is ours.
+// one for a port that is ours. That of a connection which both sides open at the
+// same time is netstack's own affair.
 func (g *grafts) wants(pkt *gstack.PacketBuffer) bool {
 	id := idOfOutgoing(pkt)
-	return g.has(id) || g.s.listenerAt(id) != nil
+	if g.has(id) {
+		return true
+	}
+	remote := netip.AddrPortFrom(fromAddress(id.RemoteAddress), id.RemotePort)
+	return g.s.listenerAt(id) != nil && !g.s.bindings.opens(id.LocalPort, remote)
 }
 
 // synack gets netstack's answer to the synthetic SYN. It runs on the goroutine

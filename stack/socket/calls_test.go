@@ -12,7 +12,7 @@ import (
 )
 
 // open gives a fake socket a descriptor.
-func open(t *testing.T, p *Process, s *fakeSock) int {
+func open(t *testing.T, p *Process, s sock) int {
 	t.Helper()
 	fd, err := p.installNew(s, 0)
 	require.NoError(t, err)

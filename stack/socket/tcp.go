@@ -150,9 +150,14 @@ func (t *tcpSocket) sync() {
 	t.freePort()
 }
 
-// take keeps an error of netstack for the next call.
+// take keeps an error of netstack for the next call. One that has aborted the
+// connection by itself, because of data that nobody wants, has reset it for Linux.
 func (t *tcpSocket) take(err tcpip.Error) {
-	if err != nil {
+	switch err.(type) {
+	case nil:
+	case *tcpip.ErrConnectionAborted:
+		t.err = unix.ECONNRESET
+	default:
 		t.err = stack.Errno(err)
 	}
 }

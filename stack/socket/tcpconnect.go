@@ -26,12 +26,10 @@ func (t *tcpSocket) connect(addr unix.Sockaddr) error {
 		t.phase = ssUnconnected
 		return nil
 	}
-	var err error
 	switch t.phase {
 	case ssConnected:
 		return unix.EISCONN
 	case ssConnecting:
-		err = unix.EALREADY
 	case ssUnconnected:
 		if t.state() != tcp.StateClose {
 			return unix.EISCONN
@@ -40,14 +38,15 @@ func (t *tcpSocket) connect(addr unix.Sockaddr) error {
 			return err
 		}
 		t.phase = ssConnecting
-		err = unix.EINPROGRESS
+		// The answer may be here already, but Linux does not look at it before
+		// it gives up the socket's lock.
+		return unix.EINPROGRESS
 	default:
 		return unix.EINVAL
 	}
-	t.sync() // it may be refused already
 	switch t.state() {
 	case tcp.StateSynSent, tcp.StateSynRecv:
-		return err
+		return unix.EALREADY
 	case tcp.StateClose:
 		err := t.takeError()
 		if err == nil {
@@ -106,7 +105,7 @@ func (t *tcpSocket) destination(addr unix.Sockaddr) (netip.AddrPort, error) {
 	case t.domain == unix.AF_INET6 && v4 && t.options.v6Only:
 		return to, unix.ENETUNREACH
 	case t.domain == unix.AF_INET6 && !v4 && t.local.Is4():
-		return to, unix.EINVAL
+		return to, unix.EAFNOSUPPORT
 	}
 	return to, nil
 }
@@ -114,7 +113,8 @@ func (t *tcpSocket) destination(addr unix.Sockaddr) (netip.AddrPort, error) {
 // disconnect ends what the socket does and leaves it as new, but for what the user
 // has chosen (tcp_disconnect). The lock is held.
 func (t *tcpSocket) disconnect() {
-	switch state := t.state(); state {
+	state := t.state()
+	switch state {
 	case tcp.StateEstablished, tcp.StateCloseWait, tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateSynRecv:
 		t.conn.Abort()
 		t.err = unix.ECONNRESET
@@ -123,7 +123,9 @@ func (t *tcpSocket) disconnect() {
 	}
 	t.drop()
 	t.dropListener()
-	t.freePort()
+	if state != tcp.StateClose {
+		t.freePort()
+	}
 	if !t.lockAddr {
 		t.local = netip.Addr{}
 	}
@@ -173,7 +175,12 @@ func (t *tcpSocket) shutdown(how int) error {
 	default:
 		t.shut |= mask
 		if mask&sendShutdown != 0 && oneOf(state, tcp.StateEstablished, tcp.StateCloseWait) {
-			return t.conn.Shutdown(tcpip.ShutdownWrite)
+			if err := t.conn.Shutdown(tcpip.ShutdownWrite); err != nil {
+				return err
+			}
+		}
+		if t.shut == bothShutdown {
+			t.conn.RefuseData()
 		}
 	}
 	return nil
@@ -234,6 +241,7 @@ func (t *tcpSocket) accepted(conn *stack.Endpoint) *tcpSocket {
 	n := newTCP(t.ns, t.domain)
 	n.options = t.options
 	n.phase, n.shut = ssConnected, t.shut
+	n.lockAddr = t.lockAddr // but not the port: it goes with the connection
 	n.attach(conn)
 	return n
 }
