@@ -12,26 +12,27 @@ import (
 func TestEvictsTimedOut(t *testing.T) {
 	p := builtIn(t, "illumos")
 	p.SYNQueue.Capacity = Formula{Plus: 3}
+	p.HalfOpen.DuplicateTimer = TimerFromZero // so that an old request can be young again
 	l := MustNew(Config{Profile: p, Backlog: 5, Window: 64240})
 	clients := []*peer{client4(1), client4(2), client4(3), client4(4), client4(5)}
 	clients[0].syn(0, l)
 	clients[1].syn(100*time.Millisecond, l)
 	clients[2].syn(900*time.Millisecond, l)
 	requireOutcome(t, clients[3].syn(950*time.Millisecond, l), Drop, SYNQueueFull)
-	l.Advance(1100*time.Millisecond, func(o Outcome) { requireOutcome(t, o, SendSYNACK, RetransmitTimeout) })
 
-	out := clients[3].syn(1100*time.Millisecond, l)
+	const later = 1100 * time.Millisecond
+	l.Advance(later, func(o Outcome) { requireOutcome(t, o, SendSYNACK, RetransmitTimeout) })
+	requireOutcome(t, clients[0].syn(later, l), SendSYNACK, DuplicateSYN)
+	out := clients[3].syn(later, l)
 	requireOutcome(t, out, SendSYNACK, NewRequest)
-	require.Equal(t, clients[0].flow, out.Evicted)
-	require.Equal(t, 3, out.SYNQueue)
-	out = clients[4].syn(1100*time.Millisecond, l)
 	require.Equal(t, clients[1].flow, out.Evicted)
-	out = clients[0].syn(1100*time.Millisecond, l)
+	require.Equal(t, 3, out.SYNQueue)
+	out = clients[4].syn(later, l)
 	requireOutcome(t, out, Drop, SYNQueueFull)
 	require.Equal(t, Flow{}, out.Evicted)
-	require.True(t, l.Holds(clients[2].flow))
+	require.True(t, l.Holds(clients[0].flow))
 	c := l.Counters()
-	require.Equal(t, []uint64{2, 2, 2, 0}, []uint64{c.Evictions, c.TCPReqQFullDrop, c.ListenDrops, c.ListenOverflows})
+	require.Equal(t, []uint64{1, 2, 2, 0}, []uint64{c.Evictions, c.TCPReqQFullDrop, c.ListenDrops, c.ListenOverflows})
 }
 
 // A bucket can be full while the queue is not; what it evicts, a cookie brings

@@ -22,11 +22,22 @@
 // timestamp offset that the client has already been told. Segments that arrive
 // meanwhile are held and follow in order.
 //
+// # Profiles
+//
+// A listener follows the rules of a listenq.Profile, its own or the stack's. That
+// is how it treats its queue, up to the moment when a connection is established:
+// window, segment size and options of a SYN-ACK, the initial sequence number's
+// randomness and everything after are netstack's under every profile. Where a
+// platform keeps one queue of half-open connections for the whole machine, each
+// listener here has one of that size.
+//
 // # Errors
 //
 // Errors of the socket calls are *net.OpError around *os.SyscallError around an
 // errno, as in package net: errors.Is(err, syscall.EADDRINUSE) works. Closed
-// sockets match net.ErrClosed and deadlines os.ErrDeadlineExceeded.
+// sockets match net.ErrClosed and deadlines os.ErrDeadlineExceeded. ECONNABORTED
+// from accept, which some profiles call for, is bare, so that it counts as a
+// temporary error and servers go on.
 //
 // # Concurrency
 //
