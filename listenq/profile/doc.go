@@ -16,7 +16,9 @@
 //
 // Load reads a file, Parse the text of one, Choose what a command line says:
 // the name of a built-in profile or a file. Marshal writes a whole profile with
-// its citations as comments, a starting point.
+// its citations as comments, a starting point. RowFor sums up what a platform
+// makes of a backlog; `ulisten explain --all` and docs/platforms.md are made of
+// such rows.
 //
 // ChooseClient, LoadClient and ParseClient do the same for the other side
 // (listenq/client), whose fields are not in groups:
@@ -26,9 +28,9 @@
 //	give-up: 15s
 //
 // Reading is strict. An unknown field or value, one given twice, a missing
-// value, and a profile that contradicts itself (Validate) are
-// errors of type *Error: file, line, column, the field's path, what is wrong,
-// and the nearest name that exists.
+// value, and a profile that contradicts itself (Validate) are errors of type
+// *Error: file, line, column, the field's path, what is wrong, and the nearest
+// name that exists.
 //
 // A value that differs from the base's has the file as its citation, and counts
 // as a guess, unless the file cites something better.
