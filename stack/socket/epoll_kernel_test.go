@@ -79,6 +79,7 @@ func TestPollingLikeTheKernel(t *testing.T) {
 				w.send("s", "x", "@r", 0)
 				w.poll(allPoll)
 			}
+			w.connect("s", "@r") // now it polls for what it could not send
 			w.epoll("e")
 			w.ctl("e", add, "c", out|edge)
 			w.ctl("e", add, "s", out|edge)

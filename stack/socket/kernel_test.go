@@ -380,7 +380,10 @@ func (w *world) recvFiles(h string, size, room, flags int, name string) {
 			}
 		case unix.SCM_CREDENTIALS:
 			c := *(*unix.Ucred)(unsafe.Pointer(&data[0]))
-			w.note("  credentials, mine: %v, none: %v", c == mine(), c.Pid == 0)
+			w.note("  credentials, mine: %v", c == mine())
+			if c.Pid == 0 {
+				w.note("  none: %v", c)
+			}
 		}
 		step := min(unix.CmsgSpace(int(head.Len)-unix.CmsgLen(0)), oobn)
 		oob, oobn = oob[step:], oobn-step

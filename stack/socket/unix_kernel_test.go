@@ -266,6 +266,20 @@ func TestUnixLikeTheKernel(t *testing.T) {
 				}
 			}
 		},
+		"close with empty messages": func(w *world) {
+			for _, typ := range []int{dgram, seqpacket} {
+				for empty := range 3 {
+					w.pair("a", "b", typ)
+					for range empty {
+						w.send("b", "", "-", 0)
+					}
+					w.close("a")
+					w.recv("b", 10, 0)
+					w.recv("b", 10, 0)
+					w.close("b")
+				}
+			}
+		},
 		"stream": func(w *world) {
 			w.pair("a", "b", stream)
 			w.recv("b", 0, 0)

@@ -18,7 +18,7 @@ const eventRoom = waiter.EventInternal
 // socket itself waits.
 type waitlist struct {
 	count   atomic.Int32 // of waiting
-	waiting list.List    // of *unixWait, in the order they came
+	waiting list.List    // of *unixWait, in the order to wake them
 	targets map[*unixSocket]*list.Element
 }
 
@@ -37,18 +37,23 @@ type unixWaits struct{ mu sync.Mutex }
 func (w *unixWaits) wait(s, target *unixSocket, events waiter.EventMask) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if e := s.waitlist.targets[target]; e != nil {
-		e.Value.(*unixWait).events |= events
-		return
-	}
 	if s.dead.Load() {
 		return
 	}
-	if s.waitlist.targets == nil {
-		s.waitlist.targets = map[*unixSocket]*list.Element{}
+	e := s.waitlist.targets[target]
+	if e == nil {
+		if s.waitlist.targets == nil {
+			s.waitlist.targets = map[*unixSocket]*list.Element{}
+		}
+		e = target.waitlist.waiting.PushBack(&unixWait{socket: s})
+		s.waitlist.targets[target] = e
+		target.waitlist.count.Add(1)
 	}
-	s.waitlist.targets[target] = target.waitlist.waiting.PushBack(&unixWait{s, events})
-	target.waitlist.count.Add(1)
+	wait := e.Value.(*unixWait)
+	if events&^wait.events&unixWritable != 0 { // Linux wakes those who poll first, the last of them foremost
+		target.waitlist.waiting.MoveToFront(e)
+	}
+	wait.events |= events
 }
 
 // wake notifies all who wait for s, and forgets them.
