@@ -13,9 +13,9 @@ import (
 )
 
 // The unix sockets are ours. gVisor's pkg/sentry/socket/unix/transport was weighed:
-// it brings about 30 more packages of the sentry with it (signal handling, safe
-// copies, host descriptors), and a listen queue of its own, so that package listenq
-// would not decide.
+// it brings 19 more packages with it (signal handling, safe copies, host
+// descriptors), and a listen queue of its own, so that package listenq would not
+// decide.
 
 // Events of unix sockets, with the bits of poll(2) that Linux sets together.
 const (
