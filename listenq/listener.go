@@ -43,8 +43,8 @@ type Secret [64]byte
 // concurrent use.
 //
 // Segment and Advance are its inputs from the network and the clock, Accept,
-// Listen, Close, SetOverflow and SetSysctls those of the application; the other
-// methods only look.
+// Listen, Close and the Set methods those of the application; the other methods
+// only look.
 type Listener struct {
 	cfg        Config
 	profile    *Profile
@@ -196,6 +196,17 @@ func (l *Listener) Accept() (Conn, bool) { return l.accept.pop() }
 
 // SetOverflow changes what a full queue answers from now on.
 func (l *Listener) SetOverflow(o Overflow) { l.overflow = o }
+
+// SetDeferAccept changes Config.DeferAccept from now on; on a platform that has no
+// such thing it does nothing.
+func (l *Listener) SetDeferAccept(d time.Duration) {
+	if l.profile.Socket.DeferAccept != DeferNone {
+		l.deferTimes = l.schedule.deferTimeouts(d)
+	}
+}
+
+// SetSYNCount changes Config.SYNCount from now on.
+func (l *Listener) SetSYNCount(n int) { l.cfg.SYNCount = n }
 
 // Overflow returns the policy in force.
 func (l *Listener) Overflow() Overflow { return l.overflow }

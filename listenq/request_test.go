@@ -223,3 +223,21 @@ func TestBadACK(t *testing.T) {
 	}
 	requireOutcome(t, p.finish(0, l), Promote, FinalACK)
 }
+
+// TCP_DEFER_ACCEPT and TCP_SYNCNT count from the moment on at which they are set, for
+// the requests that are there too.
+func TestOptionsSetWhileListening(t *testing.T) {
+	l := listenWith(5, nil)
+	c := client4(1)
+	requireOutcome(t, c.syn(0, l), SendSYNACK, NewRequest)
+	l.SetDeferAccept(time.Second)
+	requireOutcome(t, c.finish(0, l), Drop, DeferAccept)
+	l.SetDeferAccept(0)
+	require.Equal(t, Promote, c.finish(0, l).Verdict)
+
+	requireOutcome(t, client4(2).syn(0, l), SendSYNACK, NewRequest)
+	l.SetSYNCount(1)
+	l.Advance(time.Second, func(out Outcome) { require.Equal(t, SendSYNACK, out.Verdict) })
+	l.Advance(3*time.Second, func(out Outcome) { require.True(t, out.Removed) })
+	require.Zero(t, l.SYNQueueLen())
+}

@@ -48,7 +48,7 @@ func (e *Endpoint) Info() EndpointInfo {
 func (e *Endpoint) Unacknowledged() int {
 	e.ep.LockUser()
 	defer e.ep.UnlockUser()
-	n := sentBy(e.ep).buffered
+	n := max(sentBy(e.ep).buffered, 0) // netstack takes off one for the FIN that it did not add
 	switch e.ep.EndpointState() {
 	case tcp.StateFinWait1, tcp.StateClosing, tcp.StateLastAck:
 		n++

@@ -610,6 +610,25 @@ func (l *Listener) SetOverflow(o listenq.Overflow) {
 	l.q.SetOverflow(o)
 }
 
+// SetDeferAccept changes TCP_DEFER_ACCEPT from now on; see ListenOptions.
+func (l *Listener) SetDeferAccept(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.q.SetDeferAccept(d)
+}
+
+// SetSYNCount changes TCP_SYNCNT from now on; see ListenOptions. EINVAL for a number
+// out of range.
+func (l *Listener) SetSYNCount(n int) error {
+	if err := (&ListenOptions{SYNCount: n}).check(); err != nil {
+		return l.opError("set", os.NewSyscallError("setsockopt", err))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.q.SetSYNCount(n)
+	return nil
+}
+
 func (l *Listener) setSysctls(s listenq.Sysctls) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

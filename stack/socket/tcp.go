@@ -205,6 +205,7 @@ func (t *tcpSocket) bind(addr unix.Sockaddr) error {
 		return unix.EINVAL
 	}
 	if err := t.reserve(to); err != nil {
+		t.local = netip.Addr{}
 		return err
 	}
 	t.lockAddr = to.Addr().IsValid() && (t.domain == unix.AF_INET6 || !to.Addr().IsUnspecified())

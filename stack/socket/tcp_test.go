@@ -233,6 +233,43 @@ func TestTCPConnecting(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
+// TCP_SYNCNT and TCP_USER_TIMEOUT bound connect: n repetitions, the first after a
+// second and each after twice as long.
+func TestTCPConnectTimeout(t *testing.T) {
+	for _, tc := range []struct {
+		synCount, userTimeout int
+		takes                 time.Duration
+	}{
+		{1, 0, 3 * time.Second},
+		{3, 0, 15 * time.Second},
+		{0, 2500, 2500 * time.Millisecond},
+		{3, 2500, 2500 * time.Millisecond},
+		{0, 0, 127 * time.Second},
+	} {
+		t.Run(tc.takes.String(), func(t *testing.T) {
+			clock := stack.NewVirtualClock()
+			link, _ := tun.Pipe(tun.PipeConfig{Manual: true, QueueLen: 16}) // nobody is at the other end
+			s, err := stack.New(stack.Config{Link: link, Clock: clock, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")}})
+			require.NoError(t, err)
+			defer s.Close()
+			p := NewNamespace(s).Process(8)
+			defer p.CloseAll()
+			c := tcp4(t, p)
+			if tc.synCount != 0 {
+				require.NoError(t, p.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_SYNCNT, tc.synCount))
+			}
+			require.NoError(t, p.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, tc.userTimeout))
+			require.NoError(t, p.SetNonblock(c, true))
+			require.Equal(t, unix.EINPROGRESS, p.Connect(c, &unix.SockaddrInet4{Addr: [4]byte{192, 0, 2, 9}, Port: 80}))
+			clock.Advance(tc.takes - time.Millisecond)
+			require.Zero(t, intOf(t, p, c, unix.SOL_SOCKET, unix.SO_ERROR))
+			clock.Advance(2 * time.Millisecond)
+			becomes(t, p, c, gone|waiter.EventErr)
+			require.Equal(t, unix.ETIMEDOUT, unix.Errno(intOf(t, p, c, unix.SOL_SOCKET, unix.SO_ERROR)))
+		})
+	}
+}
+
 func TestTCPListener(t *testing.T) {
 	p := tcpProcess(t)
 	l, addr := listening(t, p, 2)

@@ -4,6 +4,7 @@ package socket
 
 import (
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -82,7 +83,38 @@ func (t *tcpSocket) start(addr unix.Sockaddr) error {
 		return err
 	}
 	t.local, t.port, t.remote = conn.Local().Addr(), conn.Local().Port(), to
+	if d := t.options.connectTimeout(); d != 0 {
+		t.ns.clock.AfterFunc(d, func() { t.giveUp(conn) })
+	}
 	return nil
+}
+
+// connectTimeout is how long connect goes on, by TCP_SYNCNT and TCP_USER_TIMEOUT; 0
+// leaves it to netstack, which repeats the SYN six times, first after a second, then
+// after twice as long each time, and gives up after 127 s.
+func (o *tcpOptions) connectTimeout() time.Duration {
+	var d time.Duration
+	if o.synCount != 0 && o.synCount < synRetriesDefault {
+		d = (1<<(o.synCount+1) - 1) * time.Second
+	}
+	if user := time.Duration(o.userTimeout) * time.Millisecond; user != 0 && (d == 0 || user < d) {
+		d = user
+	}
+	return d
+}
+
+// giveUp ends an attempt to connect that is still under way.
+func (t *tcpSocket) giveUp(conn *stack.Endpoint) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn != conn || !oneOf(t.state(), tcp.StateSynSent, tcp.StateSynRecv) {
+		return
+	}
+	conn.Close()
+	t.over = true
+	t.err, t.shut = unix.ETIMEDOUT, bothShutdown
+	t.freePort()
+	t.Notify(waiter.AllEvents)
 }
 
 // destination returns the peer that connect names.

@@ -60,6 +60,7 @@ func (t *tcpSocket) accept() (sock, unix.Sockaddr, error) {
 // unlisten is shutdown(2) of a socket that listens (inet_csk_listen_stop). With a
 // port of the user's choice, requests stay for the next listen. The lock is held.
 func (t *tcpSocket) unlisten() {
+	t.shut = 0
 	if t.lockPort {
 		t.listener.Shutdown()
 		t.listens = false

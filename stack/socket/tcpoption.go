@@ -200,6 +200,11 @@ func (t *tcpSocket) setOption(level, name int, value []byte) error {
 	if t.binding != nil {
 		t.binding.SetReuse(t.options.reuseAddr, t.options.reusePort)
 	}
+	if t.listener != nil {
+		opts := t.options.listen()
+		t.listener.SetDeferAccept(opts.DeferAccept)
+		t.listener.SetSYNCount(opts.SYNCount) // in range
+	}
 	if t.ep != nil && !t.over {
 		t.options.apply(t.ep)
 	}
