@@ -8,10 +8,11 @@ import "golang.org/x/sys/unix"
 func (p *Process) Dup(fd int) (int, error) { return p.dup(fd, 0, false) }
 
 func (p *Process) dup(fd, least int, closeOnExec bool) (int, error) {
-	f, err := p.file(fd)
+	f, err := p.held(fd)
 	if err != nil {
 		return -1, err
 	}
+	defer f.close()
 	return p.install(f, least, closeOnExec)
 }
 
@@ -34,10 +35,11 @@ func (p *Process) Dup3(fd, to, flags int) error {
 	if to < 0 || to >= p.limit {
 		return unix.EBADF
 	}
-	f, err := p.file(fd)
+	f, err := p.held(fd)
 	if err != nil {
 		return err
 	}
+	defer f.close()
 	old, err := p.replace(to, descriptor{f, flags&unix.O_CLOEXEC != 0})
 	if old != nil {
 		old.close()

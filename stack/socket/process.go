@@ -140,6 +140,18 @@ func (p *Process) file(fd int) (*file, error) {
 	return p.table[fd].file, nil
 }
 
+// held is file with a reference, which the caller closes.
+func (p *Process) held(fd int) (*file, error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if !p.has(fd) {
+		return nil, unix.EBADF
+	}
+	f := p.table[fd].file
+	f.refs.Add(1) // not the first: the descriptor has one
+	return f, nil
+}
+
 // sock returns the socket that a descriptor refers to, or EBADF or ENOTSOCK.
 func (p *Process) sock(fd int) (*file, sock, error) {
 	f, err := p.file(fd)
