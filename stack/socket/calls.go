@@ -43,6 +43,9 @@ func (p *Process) Bind(fd int, addr unix.Sockaddr) error {
 	if err != nil {
 		return err
 	}
+	if err := checkAddress(addr); err != nil {
+		return err
+	}
 	return s.bind(addr)
 }
 
@@ -105,7 +108,14 @@ func (ns *Namespace) accept(f *file) (conn sock, addr unix.Sockaddr, err error) 
 // failed, or SO_SNDTIMEO passed (EINPROGRESS); with O_NONBLOCK it fails with
 // EINPROGRESS and goes on.
 func (p *Process) Connect(fd int, addr unix.Sockaddr) error {
-	f, s, err := p.sock(fd)
+	f, err := p.file(fd)
+	if err != nil {
+		return err
+	}
+	if err := checkAddress(addr); err != nil { // even before it is asked what fd is
+		return err
+	}
+	s, err := f.sock()
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,10 @@ import (
 // iovLimit is UIO_MAXIOV, the buffers that one call takes.
 const iovLimit = 1024
 
+// msgCompat is MSG_CMSG_COMPAT, with which no program may mark its calls
+// (__sys_sendmsg, __sys_recvmsg).
+const msgCompat = 0x80000000
+
 // Read is read(2): Recv without flags, except that it returns 0 at once if b is
 // empty (sock_read_iter).
 func (p *Process) Read(fd int, b []byte) (int, error) {
@@ -99,6 +103,9 @@ func (p *Process) Recvfrom(fd int, b []byte, flags int) (int, unix.Sockaddr, err
 // Recvmsg is recvmsg(2): n bytes of data in iov, oobn bytes of control messages in
 // oob, and the flags that msg_flags returns. EMSGSIZE for more than 1024 buffers.
 func (p *Process) Recvmsg(fd int, iov [][]byte, oob []byte, flags int) (n, oobn, recvflags int, from unix.Sockaddr, err error) {
+	if flags&msgCompat != 0 {
+		return 0, 0, 0, nil, unix.EINVAL
+	}
 	f, s, err := p.sock(fd)
 	if err != nil {
 		return 0, 0, 0, nil, err
@@ -110,7 +117,7 @@ func (p *Process) Recvmsg(fd int, iov [][]byte, oob []byte, flags int) (n, oobn,
 	defer m.free()
 	m.control, m.process, m.wantsAddr = oob[:0:len(oob)], p, true
 	n, err = p.ns.receive(f, s, m, flags)
-	return n, len(m.control), m.flags, m.addr, err
+	return n, len(m.control), m.flags | flags&unix.MSG_CMSG_CLOEXEC, m.addr, err
 }
 
 // Send is send(2).
@@ -124,6 +131,9 @@ func (p *Process) Sendto(fd int, b []byte, flags int, to unix.Sockaddr) (int, er
 	if err != nil {
 		return 0, err
 	}
+	if err := checkAddress(to); err != nil {
+		return 0, err
+	}
 	m := newMessage(b)
 	defer m.free()
 	m.addr = to
@@ -132,6 +142,9 @@ func (p *Process) Sendto(fd int, b []byte, flags int, to unix.Sockaddr) (int, er
 
 // Sendmsg is sendmsg(2): EMSGSIZE for more than 1024 buffers.
 func (p *Process) Sendmsg(fd int, iov [][]byte, oob []byte, to unix.Sockaddr, flags int) (int, error) {
+	if flags&msgCompat != 0 {
+		return 0, unix.EINVAL
+	}
 	f, s, err := p.sock(fd)
 	if err != nil {
 		return 0, err

@@ -75,6 +75,17 @@ func datagramAddress(domain int, addr unix.Sockaddr) (netip.AddrPort, error) {
 	return inetAddress(domain, addr)
 }
 
+// needsScope reports whether an address says nothing without an interface, and
+// names none (__ipv6_addr_needs_scope_id).
+func needsScope(addr unix.Sockaddr) bool {
+	a, ok := addr.(*unix.SockaddrInet6)
+	if !ok || a.ZoneId != 0 {
+		return false
+	}
+	to := netip.AddrFrom16(a.Addr)
+	return to.IsLinkLocalUnicast() || to.IsLinkLocalMulticast() || to.IsInterfaceLocalMulticast()
+}
+
 // sockaddrOf is an address as a socket of a family shows it; the zero Addr is the
 // unspecified one.
 func sockaddrOf(domain int, a netip.AddrPort) unix.Sockaddr {

@@ -19,6 +19,8 @@ type Namespace struct {
 	// sleepers are those of calls that have returned.
 	sleepers sync.Pool
 
+	udpPorts udpPorts
+
 	names unixNames
 	waits unixWaits
 	// filesUnderWay counts the files in messages of unix sockets.

@@ -194,7 +194,8 @@ func (t *tcpSocket) bind(addr unix.Sockaddr) error {
 	bound := t.state() != tcp.StateClose || t.binding != nil
 	if t.domain == unix.AF_INET6 {
 		switch {
-		case to.Addr().Is6() && to.Addr().IsMulticast(), bound, to.Addr().Is4() && t.options.v6Only:
+		case to.Addr().Is6() && to.Addr().IsMulticast(), bound, to.Addr().Is4() && t.options.v6Only,
+			needsScope(addr) && t.options.device == 0:
 			return unix.EINVAL
 		}
 	}

@@ -132,6 +132,8 @@ func (t *tcpSocket) destination(addr unix.Sockaddr) (netip.AddrPort, error) {
 		to = netip.AddrPortFrom(a, to.Port())
 	}
 	switch {
+	case t.domain == unix.AF_INET6 && !to.Addr().IsMulticast() && needsScope(addr) && t.options.device == 0:
+		return to, unix.EINVAL
 	case to.Addr().IsMulticast(), v4 && t.ns.broadcast(to.Addr()):
 		return to, unix.ENETUNREACH
 	case t.domain == unix.AF_INET6 && v4 && t.options.v6Only:

@@ -527,11 +527,12 @@ func (t *tcpSocket) setDeferAccept(value []byte) error {
 	return err
 }
 
-// setQuickAck looks at the lowest bit (__tcp_sock_set_quickack).
+// setQuickAck looks at more than zero only when an ACK is overdue
+// (__tcp_sock_set_quickack), which in netstack none ever is.
 func (t *tcpSocket) setQuickAck(value []byte) error {
 	v, err := intValue(value)
 	if err == nil {
-		t.options.noQuickAck = v&1 == 0
+		t.options.noQuickAck = v == 0
 	}
 	return err
 }

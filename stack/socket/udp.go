@@ -43,11 +43,10 @@ type udpSocket struct {
 	remote netip.AddrPort
 	route  *gstack.Route
 
-	reservation ports.Reservation
-	registered  registration
-	options     udpOptions
-	cork        *cork
-	closed      bool
+	registered registration
+	options    udpOptions
+	cork       *cork
+	closed     bool
 
 	connected atomic.Bool
 	// wanted are the control messages to receive; nil is none.
@@ -85,8 +84,8 @@ func (u *udpSocket) kind() (domain, typ, protocol int) {
 	return u.domain, unix.SOCK_DGRAM, unix.IPPROTO_UDP
 }
 
-// bind follows __inet_bind: the address is looked at before the question whether
-// the socket is bound already.
+// bind follows __inet_bind, which looks at the address before it asks whether the
+// socket is bound already.
 func (u *udpSocket) bind(addr unix.Sockaddr) error {
 	to, err := bindAddress(u.domain, addr)
 	if err != nil {
@@ -97,10 +96,15 @@ func (u *udpSocket) bind(addr unix.Sockaddr) error {
 	if to.Addr().Is4() && u.domain == unix.AF_INET6 && u.options.v6Only {
 		return unix.EINVAL
 	}
-	if to.Addr().IsValid() && !to.Addr().IsUnspecified() && !u.bindable(to.Addr()) {
+	bound := u.port != 0 || u.closed
+	switch {
+	case bound && u.domain == unix.AF_INET6: // __inet6_bind asks first
+		return unix.EINVAL
+	case u.domain == unix.AF_INET6 && needsScope(addr) && u.options.device == 0:
+		return unix.EINVAL
+	case to.Addr().IsValid() && !to.Addr().IsUnspecified() && !u.bindable(to.Addr()):
 		return unix.EADDRNOTAVAIL
-	}
-	if u.port != 0 || u.closed {
+	case bound:
 		return unix.EINVAL
 	}
 	u.local = to.Addr()
@@ -121,19 +125,11 @@ func (u *udpSocket) bindable(a netip.Addr) bool {
 // reserve takes a port, any if it is 0, for the local address and registers the
 // socket. The lock is held.
 func (u *udpSocket) reserve(port uint16) error {
-	u.reservation = ports.Reservation{
-		Networks:     u.networks(),
-		Transport:    udp.ProtocolNumber,
-		Addr:         demuxAddress(u.local),
-		Port:         port,
-		Flags:        ports.Flags{MostRecent: u.options.reuseAddr, LoadBalanced: u.options.reusePort},
-		BindToDevice: u.options.device,
-	}
-	port, err := u.net.ReservePort(u.net.SecureRNG(), u.reservation, nil)
+	port, err := u.ns.udpPorts.take(u, port)
 	if err != nil {
-		return unix.EADDRINUSE
+		return err
 	}
-	u.reservation.Port, u.port = port, port
+	u.port = port
 	if err := u.register(); err != nil {
 		u.giveUpPort()
 		return err
@@ -145,7 +141,7 @@ func (u *udpSocket) reserve(port uint16) error {
 func (u *udpSocket) giveUpPort() {
 	u.unregister()
 	if u.port != 0 {
-		u.net.ReleasePort(u.reservation)
+		u.ns.udpPorts.release(u)
 		u.port = 0
 	}
 }
@@ -170,18 +166,19 @@ func (u *udpSocket) register() error {
 			LocalAddress: demuxAddress(u.local),
 			LocalPort:    u.port,
 		},
-		flags:  u.reservation.Flags,
-		device: u.reservation.BindToDevice,
+		// Who may share is decided in udpPorts; of those that do, without
+		// SO_REUSEPORT the latest receives.
+		flags:  ports.Flags{MostRecent: true, LoadBalanced: u.options.reusePort},
+		device: u.options.device,
 	}
 	if u.remote.IsValid() {
 		r.id.RemoteAddress, r.id.RemotePort = toAddress(u.remote.Addr()), u.remote.Port()
-		// Two sockets may have the same peer, unlike in TCP.
-		r.flags.MostRecent = true
 	}
 	if err := u.net.RegisterTransportEndpoint(r.nets, udp.ProtocolNumber, r.id, u, r.flags, r.device); err != nil {
 		return stack.Errno(err)
 	}
 	u.registered = r
+	u.ns.udpPorts.update(u)
 	return nil
 }
 
@@ -247,7 +244,9 @@ func (u *udpSocket) connectAddress(addr unix.Sockaddr) (netip.AddrPort, error) {
 	if u.domain == unix.AF_INET6 {
 		_, plain := addr.(*unix.SockaddrInet4)
 		switch {
-		case to.Addr().Is4() && u.options.v6Only && plain:
+		case needsScope(addr) && u.options.device == 0:
+			return to, unix.EINVAL
+		case to.Addr().Is4() && plain && (u.options.v6Only || u.lockAddr && u.local.Is6()):
 			return to, unix.EAFNOSUPPORT
 		case to.Addr().Is4() && (u.options.v6Only || u.lockAddr && u.local.Is6()):
 			return to, unix.ENETUNREACH
@@ -266,7 +265,7 @@ func (u *udpSocket) specified(to netip.AddrPort) netip.AddrPort {
 	}
 	v4 := to.Addr().Is4() || u.local.Is4()
 	a := u.ns.loopback(v4)
-	if v4 {
+	if to.Addr().Is4() {
 		if own := u.source(netip.IPv4Unspecified()); own.IsValid() {
 			a = own
 		}
@@ -286,6 +285,9 @@ func (u *udpSocket) source(to netip.Addr) netip.Addr {
 
 // findRoute returns the way from an address, any if it is the zero Addr.
 func (u *udpSocket) findRoute(from, to netip.Addr, device tcpip.NICID) (*gstack.Route, error) {
+	if from.Is4() && from.IsLoopback() && !u.ns.owns(to) {
+		return nil, unix.EINVAL // ip_route_output_key_hash_rcu lets no loopback address out
+	}
 	route, err := u.net.FindRoute(device, demuxAddress(from), toAddress(to), networkProtocol(to), u.options.multicastLoop)
 	if err != nil {
 		return nil, stack.Errno(err)

@@ -67,8 +67,8 @@ type udpOption struct {
 }
 
 var udpOptionTable = map[optionName]udpOption{
-	{unix.SOL_SOCKET, unix.SO_REUSEADDR}:    flagOption(func(o *udpOptions) *bool { return &o.reuseAddr }),
-	{unix.SOL_SOCKET, unix.SO_REUSEPORT}:    flagOption(func(o *udpOptions) *bool { return &o.reusePort }),
+	{unix.SOL_SOCKET, unix.SO_REUSEADDR}:    sharingOption(func(o *udpOptions) *bool { return &o.reuseAddr }),
+	{unix.SOL_SOCKET, unix.SO_REUSEPORT}:    sharingOption(func(o *udpOptions) *bool { return &o.reusePort }),
 	{unix.SOL_SOCKET, unix.SO_BROADCAST}:    flagOption(func(o *udpOptions) *bool { return &o.broadcast }),
 	{unix.SOL_SOCKET, unix.SO_DEBUG}:        flagOption(func(o *udpOptions) *bool { return &o.debug }),
 	{unix.SOL_SOCKET, unix.SO_DONTROUTE}:    flagOption(func(o *udpOptions) *bool { return &o.dontRoute }),
@@ -92,26 +92,26 @@ var udpOptionTable = map[optionName]udpOption{
 
 	{unix.IPPROTO_IP, unix.IP_TTL}:             {defaultTTL(func(o *udpOptions) *int { return &o.ttl }), ipInt(func(o *udpOptions) *int { return &o.ttl }, 1, 255, true)},
 	{unix.IPPROTO_IP, unix.IP_TOS}:             byteOption(func(o *udpOptions) *int { return &o.tos }),
-	{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER}:    rangeOption(func(o *udpOptions) *int { return &o.discover }, unix.IP_PMTUDISC_DONT, unix.IP_PMTUDISC_OMIT),
+	{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER}:    discoverOption(func(o *udpOptions) *int { return &o.discover }),
 	{unix.IPPROTO_IP, unix.IP_MTU}:             {(*udpSocket).pathMTU, nil},
 	{unix.IPPROTO_IP, unix.IP_RECVTTL}:         wantOption(func(w *wantedControl) *bool { return &w.ttl }),
 	{unix.IPPROTO_IP, unix.IP_RECVTOS}:         wantOption(func(w *wantedControl) *bool { return &w.tos }),
 	{unix.IPPROTO_IP, unix.IP_PKTINFO}:         wantOption(func(w *wantedControl) *bool { return &w.packetInfo }),
-	{unix.IPPROTO_IP, unix.IP_MULTICAST_TTL}:   rangeOption(func(o *udpOptions) *int { return &o.multicastTTL }, 0, 255),
-	{unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP}:  ipFlag(func(o *udpOptions) *bool { return &o.multicastLoop }),
+	{unix.IPPROTO_IP, unix.IP_MULTICAST_TTL}:   notEmpty(rangeOption(func(o *udpOptions) *int { return &o.multicastTTL }, 0, 255)),
+	{unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP}:  notEmpty(ipFlag(func(o *udpOptions) *bool { return &o.multicastLoop })),
 	{unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP}:  {nil, (*udpSocket).joinGroup4},
 	{unix.IPPROTO_IP, unix.IP_DROP_MEMBERSHIP}: {nil, (*udpSocket).leaveGroup4},
 
 	{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY}:         {func(u *udpSocket) ([]byte, error) { return boolOption(u.options.v6Only), nil }, (*udpSocket).setV6Only},
 	{unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS}:   {defaultTTL(func(o *udpOptions) *int { return &o.hopLimit }), ipInt(func(o *udpOptions) *int { return &o.hopLimit }, 0, 255, true)},
 	{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}:         rangeOption(func(o *udpOptions) *int { return &o.trafficClass }, 0, 255),
-	{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER}:   rangeOption(func(o *udpOptions) *int { return &o.discover6 }, unix.IP_PMTUDISC_DONT, unix.IP_PMTUDISC_OMIT),
+	{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER}:   discoverOption(func(o *udpOptions) *int { return &o.discover6 }),
 	{unix.IPPROTO_IPV6, unix.IPV6_MTU}:            {(*udpSocket).pathMTU, nil},
 	{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO}:    wantOption(func(w *wantedControl) *bool { return &w.packetInfo6 }),
 	{unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT}:   wantOption(func(w *wantedControl) *bool { return &w.hopLimit }),
 	{unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS}:     wantOption(func(w *wantedControl) *bool { return &w.trafficClass }),
 	{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS}: rangeOption(func(o *udpOptions) *int { return &o.multicastHops }, 0, 255),
-	{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP}: ipFlag(func(o *udpOptions) *bool { return &o.multicastLoop }),
+	{unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP}: zeroOrOne(ipFlag(func(o *udpOptions) *bool { return &o.multicastLoop })),
 	{unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP}:     {nil, (*udpSocket).joinGroup6},
 	{unix.IPPROTO_IPV6, unix.IPV6_LEAVE_GROUP}:    {nil, (*udpSocket).leaveGroup6},
 
@@ -139,7 +139,10 @@ func (u *udpSocket) option(level, name int) ([]byte, error) {
 
 func (u *udpSocket) setOption(level, name int, value []byte) error {
 	o := u.lookup(level, name)
-	if o.set == nil {
+	switch {
+	case len(value) < 4 && (o.set != nil && level == unix.IPPROTO_IPV6 || o.set == nil && (level == unix.SOL_SOCKET || level == unix.SOL_UDP)):
+		return unix.EINVAL // there the kernel asks for an int first
+	case o.set == nil:
 		return unix.ENOPROTOOPT
 	}
 	u.mu.Lock()
@@ -201,8 +204,8 @@ func (u *udpSocket) setLinger(value []byte) error {
 	return nil
 }
 
-// ipValue reads a value at the level of IP: an int, or a char if it is shorter
-// (do_ip_setsockopt).
+// ipValue reads a value at the level of IP: an int, a char if it is shorter, and 0
+// if it is empty (do_ip_setsockopt).
 func ipValue(value []byte) (int, error) {
 	switch {
 	case len(value) >= 4:
@@ -210,7 +213,52 @@ func ipValue(value []byte) (int, error) {
 	case len(value) >= 1:
 		return int(value[0]), nil
 	}
-	return 0, unix.EINVAL
+	return 0, nil
+}
+
+// notEmpty is an option whose value must not be empty.
+func notEmpty(o udpOption) udpOption {
+	return checked(o, func(value []byte) bool { return len(value) > 0 })
+}
+
+// zeroOrOne is an option whose value must be one of the two.
+func zeroOrOne(o udpOption) udpOption {
+	return checked(o, func(value []byte) bool {
+		v, err := intValue(value)
+		return err == nil && (v == 0 || v == 1)
+	})
+}
+
+// checked is an option with a check of its value before it is set; what fails is
+// EINVAL.
+func checked(o udpOption, check func([]byte) bool) udpOption {
+	set := o.set
+	o.set = func(u *udpSocket, value []byte) error {
+		if !check(value) {
+			return unix.EINVAL
+		}
+		return set(u, value)
+	}
+	return o
+}
+
+// sharingOption is a flagOption that says who may share the port.
+func sharingOption(field func(*udpOptions) *bool) udpOption {
+	o := flagOption(field)
+	set := o.set
+	o.set = func(u *udpSocket, value []byte) error {
+		err := set(u, value)
+		u.ns.udpPorts.update(u)
+		return err
+	}
+	return o
+}
+
+// discoverOption is IP_MTU_DISCOVER or IPV6_MTU_DISCOVER.
+func discoverOption(field func(*udpOptions) *int) udpOption {
+	o := rangeOption(field, unix.IP_PMTUDISC_DONT, unix.IP_PMTUDISC_OMIT)
+	o.set = ipInt(field, unix.IP_PMTUDISC_DONT, unix.IP_PMTUDISC_OMIT, false)
+	return o
 }
 
 // ipFlag is flagOption for a value that may be a char.

@@ -138,7 +138,7 @@ func (u *udpSocket) sendAddress(addr unix.Sockaddr, n, flags int) (netip.AddrPor
 		to = u.specified(to)
 	}
 	if to.Addr().Is4() && u.domain == unix.AF_INET6 {
-		if u.options.v6Only {
+		if u.options.v6Only || u.lockAddr && u.local.Is6() {
 			return to, unix.ENETUNREACH
 		}
 		if err := fits4(n, flags); err != nil {

@@ -101,7 +101,7 @@ func (s *unixSocket) receiveStream(m *message, flags int) (int, error) {
 	case !s.is(unixConnected):
 		return 0, unix.EINVAL
 	case flags&unix.MSG_OOB != 0:
-		return 0, unix.EOPNOTSUPP
+		return 0, unix.EINVAL // there is none (unix_stream_recv_urg)
 	}
 	var done unixQueue
 	s.mu.Lock()

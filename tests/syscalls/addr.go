@@ -8,10 +8,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-)
 
-// noFamily is an address of family AF_UNSPEC.
-type noFamily struct{ unix.Sockaddr }
+	"github.com/ulisten/ulisten/stack/socket"
+)
 
 // agreedPorts is how many ports a script can name: p1 and so on.
 const agreedPorts = 8
@@ -20,8 +19,6 @@ const agreedPorts = 8
 type addresses struct {
 	// base is the port before p1.
 	base int
-	// root is what paths of unix sockets begin with.
-	root string
 	// ports and autos are the names of what the side has chosen.
 	ports map[int]string
 	autos map[string]string
@@ -33,11 +30,11 @@ func (a *addresses) parse(word string) (unix.Sockaddr, error) {
 	case word == "nil":
 		return nil, nil
 	case word == "unspec":
-		return noFamily{}, nil
+		return socket.SockaddrUnspec{}, nil
 	case word == "unnamed":
 		return &unix.SockaddrUnix{}, nil
 	case strings.HasPrefix(word, "/"):
-		return &unix.SockaddrUnix{Name: a.root + word}, nil
+		return &unix.SockaddrUnix{Name: word[1:]}, nil
 	case strings.HasPrefix(word, "abstract:"):
 		return &unix.SockaddrUnix{Name: "@" + strings.TrimPrefix(word, "abstract:")}, nil
 	}
@@ -81,12 +78,12 @@ func (a *addresses) word(addr unix.Sockaddr) string {
 		return fmt.Sprintf("[%s]:%s", host, a.port(s.Port))
 	case *unix.SockaddrUnix:
 		switch {
-		case s.Name == "":
+		case s.Name == "", s.Name == "@":
 			return "unnamed"
 		case s.Name[0] == '@':
 			return "abstract:" + a.auto(s.Name[1:])
 		}
-		return strings.TrimPrefix(s.Name, a.root)
+		return "/" + s.Name
 	}
 	return fmt.Sprintf("%T", addr)
 }

@@ -96,16 +96,7 @@ func makeSocket(s *Side, a *arguments) string {
 // kindOf is the kind of a new socket.
 func kindOf(family, typ int) string {
 	const modes = unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
-	return families.words(family) + "-" + typeName(typ&^modes)
-}
-
-func typeName(typ int) string {
-	for name, n := range types {
-		if n == typ {
-			return name
-		}
-	}
-	return fmt.Sprint(typ)
+	return families.name(family) + "-" + types.name(typ&^modes)
 }
 
 func makeSocketpair(s *Side, a *arguments) string {
@@ -221,13 +212,13 @@ func makeSetsockopt(s *Side, a *arguments) string {
 }
 
 // value returns the bytes of an option's value: a number, numbers with commas
-// between, hexadecimal bytes after bytes:, or "text".
+// between, hexadecimal bytes after bytes:, or data.
 func (a *arguments) value() []byte {
 	if !a.more() {
 		return nil
 	}
 	word := a.words[0]
-	if strings.HasPrefix(word, `"`) {
+	if strings.HasPrefix(word, `"`) || strings.HasPrefix(word, "fill*") {
 		return a.data()
 	}
 	a.next()
@@ -310,29 +301,41 @@ func makeRecvmsg(s *Side, a *arguments) string {
 	if err != nil {
 		return errname(err)
 	}
-	return fmt.Sprintf("%s from %s flags %s control %s", received(join(iov), n), s.addresses.word(from), flags.words(recvflags), control(oob[:oobn]))
+	return fmt.Sprintf("%s from %s flags %s control %s", received(join(iov), n), s.addresses.word(from), flags.words(recvflags), s.control(oob[:oobn]))
 }
 
 // control shows control messages; values that each side has for itself are left
 // out.
-func control(oob []byte) string {
+func (s *Side) control(oob []byte) string {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return errname(err)
 	}
 	var words []string
 	for _, m := range messages {
-		value := hex.EncodeToString(m.Data)
-		switch m.Header.Level {
-		case unix.SOL_SOCKET:
-			value = fmt.Sprintf("%d bytes", len(m.Data))
+		data := m.Data
+		switch {
+		case m.Header.Level == unix.SOL_SOCKET:
+			data = make([]byte, len(data))
+		case m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_PKTINFO:
+			s.hideDevice(data, 0)
+		case m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_PKTINFO:
+			s.hideDevice(data, 16)
 		}
-		words = append(words, fmt.Sprintf("%d/%d=%s", m.Header.Level, m.Header.Type, value))
+		words = append(words, fmt.Sprintf("%d/%d=%x", m.Header.Level, m.Header.Type, data))
 	}
 	if len(words) == 0 {
 		return "none"
 	}
 	return strings.Join(words, " ")
+}
+
+// hideDevice makes the index of the device that data has at an offset 1, as if
+// each side had numbered it so.
+func (s *Side) hideDevice(data []byte, at int) {
+	if len(data) >= at+4 && binary.NativeEndian.Uint32(data[at:]) == s.device {
+		binary.NativeEndian.PutUint32(data[at:], 1)
+	}
 }
 
 func makeSend(s *Side, a *arguments) string {

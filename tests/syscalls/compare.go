@@ -6,8 +6,9 @@ import "fmt"
 
 // A Difference is something that two sides see differently at one step.
 type Difference struct {
-	Index int // of the step
-	Step  Step
+	Index  int // of the step
+	Before Script
+	Step   Step
 	// Field is result, or ready and the kind of the descriptor.
 	Field string
 	// Name is the descriptor, if Field is its readiness.
@@ -26,7 +27,7 @@ func Compare(script Script, kernel, ours []Observed) []Difference {
 	for i, s := range script {
 		k, o := kernel[i], ours[i]
 		if k.Result != o.Result {
-			all = append(all, Difference{i, s, "result", "", k.Result, o.Result})
+			all = append(all, Difference{i, script[:i], s, "result", "", k.Result, o.Result})
 		}
 		for j := range max(len(k.Ready), len(o.Ready)) {
 			missing := Readiness{Name: "nothing", Kind: "nothing", Events: "no descriptor"}
@@ -38,7 +39,7 @@ func Compare(script Script, kernel, ours []Observed) []Difference {
 				b = o.Ready[j]
 			}
 			if a != b {
-				all = append(all, Difference{i, s, "ready " + a.Kind, a.Name, a.Events, b.Events})
+				all = append(all, Difference{i, script[:i], s, "ready " + a.Kind, a.Name, a.Events, b.Events})
 			}
 		}
 	}

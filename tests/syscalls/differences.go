@@ -17,6 +17,8 @@ type Known struct {
 	ID string
 	// Step, Field, Kernel and Ours are patterns: all of a Difference must match.
 	Step, Field, Kernel, Ours *regexp.Regexp
+	// After, if not nil, must match somewhere in the steps before.
+	After *regexp.Regexp
 	// Reason says why it is so.
 	Reason string
 }
@@ -29,6 +31,7 @@ type Known struct {
 //	  field   result
 //	  kernel  EINVAL
 //	  ours    ok
+//	  after   listen .*
 //	  reason that may go on
 //	  in further lines
 func LoadKnown(path string) ([]Known, error) {
@@ -58,7 +61,7 @@ func parseKnown(path, text string) ([]Known, error) {
 			return nil, fmt.Errorf("%s:%d: belongs to no entry", path, number)
 		}
 		k := &all[len(all)-1]
-		patterns := map[string]**regexp.Regexp{"step": &k.Step, "field": &k.Field, "kernel": &k.Kernel, "ours": &k.Ours}
+		patterns := map[string]**regexp.Regexp{"step": &k.Step, "field": &k.Field, "kernel": &k.Kernel, "ours": &k.Ours, "after": &k.After}
 		key, rest, _ := strings.Cut(trimmed, " ")
 		into, ok := patterns[key]
 		if !ok || *into != nil {
@@ -82,20 +85,16 @@ func parseKnown(path, text string) ([]Known, error) {
 // explains reports whether the entry is about a difference.
 func (k *Known) explains(d Difference) bool {
 	return k.Step.MatchString(d.Step.String()) && k.Field.MatchString(d.Field) &&
-		k.Kernel.MatchString(d.Kernel) && k.Ours.MatchString(d.Ours)
+		k.Kernel.MatchString(d.Kernel) && k.Ours.MatchString(d.Ours) &&
+		(k.After == nil || slices.ContainsFunc(d.Before, func(s Step) bool { return k.After.MatchString(s.String()) }))
 }
 
-// Unexplained returns the first difference that no entry explains. What comes
-// after a result that differs counts no more, explained or not: the two sides are
-// not in the same state.
+// Unexplained returns the first difference, and true if no entry explains it. What
+// comes after it counts no more: the two sides are not in the same state.
 func Unexplained(found []Difference, known []Known) (Difference, bool) {
-	for _, d := range found {
-		if !slices.ContainsFunc(known, func(k Known) bool { return k.explains(d) }) {
-			return d, true
-		}
-		if d.Field == "result" {
-			break
-		}
+	if len(found) == 0 {
+		return Difference{}, false
 	}
-	return Difference{}, false
+	first := found[0]
+	return first, !slices.ContainsFunc(known, func(k Known) bool { return k.explains(first) })
 }

@@ -153,9 +153,9 @@ func (g *generator) address(family string) string {
 	port := pick(g, "p1", "p1", "p2", "0")
 	switch family {
 	case "inet":
-		return pick(g, "192.0.2.1", "192.0.2.1", "192.0.2.1", "0.0.0.0", "192.0.2.2", "198.51.100.9") + ":" + port
+		return pick(g, "192.0.2.1", "192.0.2.1", "192.0.2.1", "0.0.0.0", "127.0.0.1", "192.0.2.2", "198.51.100.9") + ":" + port
 	case "inet6":
-		return "[" + pick(g, "2001:db8::1", "2001:db8::1", "::", "::ffff:192.0.2.1", "2001:db8:1::9") + "]:" + port
+		return "[" + pick(g, "2001:db8::1", "2001:db8::1", "::", "::ffff:192.0.2.1", "::1", "2001:db8:1::9") + "]:" + port
 	}
 	return pick(g, "/a", "/a", "/b", "abstract:a", "abstract:b", "unnamed")
 }
@@ -201,6 +201,9 @@ func (g *generator) random() {
 		to := g.address(s.family)
 		if g.oneIn(12) {
 			to = "unspec"
+		}
+		if s.typ == "dgram" && s.family != "unix" && (to[0] == '&' || strings.HasSuffix(to, ":0")) {
+			to = pick(g, "192.0.2.1:p1", "192.0.2.1:p2") // not port 0, see differences.txt
 		}
 		g.add("connect %s %s", s.name, to)
 	case n < 32:

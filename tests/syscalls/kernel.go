@@ -7,8 +7,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ulisten/ulisten/tests/netlab"
 )
 
 const (
@@ -37,7 +35,6 @@ var tables = func() chan int {
 // is not at once somebody else's. The calls are made without the help of
 // golang.org/x/sys/unix where that would hide something, as it does with addresses.
 type kernelProcess struct {
-	ns   *netlab.Namespace
 	base int
 
 	mu   sync.Mutex
@@ -46,10 +43,9 @@ type kernelProcess struct {
 
 var _ Sockets = (*kernelProcess)(nil)
 
-// newKernelProcess returns an empty table; its sockets live in ns.
-func newKernelProcess(ns *netlab.Namespace) *kernelProcess {
-	return &kernelProcess{ns: ns, base: <-tables}
-}
+// newKernelProcess returns an empty table. Its sockets live in the network
+// namespace of the thread that makes them.
+func newKernelProcess() *kernelProcess { return &kernelProcess{base: <-tables} }
 
 // CloseAll closes every descriptor and gives the range back.
 func (k *kernelProcess) CloseAll() {
@@ -111,16 +107,16 @@ func call(number uintptr, a ...uintptr) (int, error) {
 	return int(n), nil
 }
 
-func (k *kernelProcess) Socket(domain, typ, protocol int) (fd int, err error) {
-	k.ns.Do(func() { fd, err = unix.Socket(domain, typ, protocol) })
+func (k *kernelProcess) Socket(domain, typ, protocol int) (int, error) {
+	fd, err := unix.Socket(domain, typ, protocol)
 	if err != nil {
 		return -1, err
 	}
 	return k.install(fd, 0)
 }
 
-func (k *kernelProcess) Socketpair(domain, typ, protocol int) (fds [2]int, err error) {
-	k.ns.Do(func() { fds, err = unix.Socketpair(domain, typ, protocol) })
+func (k *kernelProcess) Socketpair(domain, typ, protocol int) ([2]int, error) {
+	fds, err := unix.Socketpair(domain, typ, protocol)
 	for i := range fds {
 		if err == nil {
 			fds[i], err = k.install(fds[i], 0)

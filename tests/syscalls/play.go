@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ulisten/ulisten/stack/socket"
 )
 
 // A Side is one of the two that are compared: calls on an empty descriptor table,
@@ -18,15 +20,17 @@ type Side struct {
 	// settle waits until what the calls have set off has come to rest.
 	settle    func()
 	addresses addresses
+	// device is the index of its network device.
+	device uint32
 }
 
-// newSide returns a side whose agreed ports follow base and whose paths begin with
-// root.
-func newSide(s Sockets, settle func(), base int, root string) *Side {
+// newSide returns a side whose agreed ports follow base.
+func newSide(s Sockets, settle func(), base int, device uint32) *Side {
 	return &Side{
 		Sockets:   s,
 		settle:    settle,
-		addresses: addresses{base: base, root: root, ports: map[int]string{}, autos: map[string]string{}},
+		device:    device,
+		addresses: addresses{base: base, ports: map[int]string{}, autos: map[string]string{}},
 	}
 }
 
@@ -178,7 +182,10 @@ func (a *arguments) addr() unix.Sockaddr {
 	if name, ok := strings.CutPrefix(word, "&"); ok {
 		addr, err := a.p.side.Getsockname(a.descriptor(name))
 		if err != nil {
-			return noFamily{}
+			return socket.SockaddrUnspec{}
+		}
+		if a, ok := addr.(*unix.SockaddrUnix); ok && a.Name == "@" {
+			return &unix.SockaddrUnix{} // how golang.org/x/sys/unix shows no name
 		}
 		return addr
 	}

@@ -7,13 +7,15 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ulisten/ulisten/stack/socket"
 )
 
 // A rawAddr is an address as system calls take and give it: a struct sockaddr and
 // its length in bytes. Unlike golang.org/x/sys/unix it keeps apart no address, an
 // address of no family, and unix sockets without a name.
 type rawAddr struct {
-	bytes [unix.SizeofSockaddrAny]byte
+	bytes [2 * unix.SizeofSockaddrAny]byte
 	size  uint32
 }
 
@@ -50,19 +52,15 @@ func encodeAddr(addr unix.Sockaddr) (*rawAddr, error) {
 		a.size = unix.SizeofSockaddrInet6
 	case *unix.SockaddrUnix:
 		family(unix.AF_UNIX)
-		path := a.bytes[2:unix.SizeofSockaddrUnix]
-		if len(s.Name) > len(path) {
-			return nil, unix.EINVAL // does not fit the structure; the kernel says the same
-		}
-		a.size = 2 + uint32(copy(path, s.Name))
+		a.size = 2 + uint32(copy(a.bytes[2:], s.Name))
 		switch {
 		case s.Name == "":
 		case s.Name[0] == '@':
 			a.bytes[2] = 0
-		case len(s.Name) < len(path):
+		case a.size < unix.SizeofSockaddrUnix:
 			a.size++ // the zero at the end
 		}
-	case noFamily:
+	case socket.SockaddrUnspec:
 		a.size = unix.SizeofSockaddrInet4
 	default:
 		return nil, unix.EINVAL

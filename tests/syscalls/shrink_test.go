@@ -112,11 +112,11 @@ func TestScriptErrors(t *testing.T) {
 		{"bind -1 elsewhere", `bind -1 elsewhere: "elsewhere" is no address`},
 		{"bind -1 1.2.3.4:p9", `bind -1 1.2.3.4:p9: "1.2.3.4:p9": there are p1 to p8`},
 		{"send -1 hello", `send -1 hello: "hello" is no data`},
-		{"shutdown -1 up", `shutdown -1 up: "up" is neither a number nor one of rd rdwr wr`},
+		{"shutdown -1 up", `shutdown -1 up: "up" is neither a number nor one of rd wr rdwr`},
 	} {
 		script, err := ParseScript("s", tc.text)
 		require.NoError(t, err)
-		_, err = Play(newSide(nowhere{}, func() {}, 0, ""), script)
+		_, err = Play(newSide(nowhere{}, func() {}, 0, 0), script)
 		require.EqualError(t, err, tc.err)
 	}
 }
