@@ -29,11 +29,11 @@ var (
 	}}
 	udp4 = theme{[]string{"inet dgram"}, []string{
 		"$1 = socket inet dgram|nonblock", "bind $1 192.0.2.1:p1",
-		"$2 = socket inet dgram|nonblock", "connect $2 &$1", "$3 = socket inet dgram|nonblock",
+		"$2 = socket inet dgram|nonblock", "connect $2 192.0.2.1:p1", "$3 = socket inet dgram|nonblock",
 	}}
 	udp6 = theme{[]string{"inet6 dgram", "inet6 dgram", "inet dgram"}, []string{
 		"$1 = socket inet6 dgram|nonblock", "bind $1 [2001:db8::1]:p1",
-		"$2 = socket inet6 dgram|nonblock", "connect $2 &$1", "$3 = socket inet6 dgram|nonblock",
+		"$2 = socket inet6 dgram|nonblock", "connect $2 [2001:db8::1]:p1", "$3 = socket inet6 dgram|nonblock",
 	}}
 	unixStream = theme{[]string{"unix stream"}, []string{
 		"$1 = socket unix stream|nonblock", "bind $1 /a", "listen $1 2",
@@ -202,8 +202,14 @@ func (g *generator) random() {
 		if g.oneIn(12) {
 			to = "unspec"
 		}
-		if s.typ == "dgram" && s.family != "unix" && (to[0] == '&' || strings.HasSuffix(to, ":0")) {
-			to = pick(g, "192.0.2.1:p1", "192.0.2.1:p2") // not port 0, see differences.txt
+		if s.typ == "dgram" && to != "unspec" {
+			// Not port 0, and not from IPv6 to IPv4: see differences.txt.
+			switch s.family {
+			case "inet":
+				to = pick(g, "192.0.2.1:p1", "192.0.2.1:p2", "0.0.0.0:p1", "[2001:db8::1]:p1")
+			case "inet6":
+				to = pick(g, "[2001:db8::1]:p1", "[2001:db8::1]:p2", "[::]:p1", "/a")
+			}
 		}
 		g.add("connect %s %s", s.name, to)
 	case n < 32:

@@ -5,6 +5,7 @@ package syscalls
 import (
 	"math/rand/v2"
 	"net/netip"
+	"time"
 
 	"github.com/ulisten/ulisten/stack"
 	"github.com/ulisten/ulisten/stack/socket"
@@ -14,7 +15,7 @@ import (
 var _ Sockets = (*socket.Process)(nil)
 
 // ourMachine is our sockets on a stack in virtual time, a new one for each
-// script. The time goes on by patience with each call.
+// script.
 type ourMachine struct{}
 
 // Play implements Machine.
@@ -32,8 +33,12 @@ func (ourMachine) Play(script Script, _ bool) ([]Observed, error) {
 	}
 	defer s.Close()
 	p := socket.NewNamespace(s).Process(tableSize)
-	observed, err := Play(newSide(p, func() { clock.Advance(patience) }, firstPort, 1), script)
+	observed, err := Play(newSide(p, func() { clock.Advance(moment) }, firstPort, 1), script)
 	p.CloseAll()
 	clock.Settle()
 	return observed, err
 }
+
+// moment is how much time passes with each call: in a whole script less than the
+// kernel waits for more after MSG_MORE.
+const moment = time.Millisecond

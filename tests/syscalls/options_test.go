@@ -25,6 +25,7 @@ var kinds = []struct{ name, text string }{
 // Each option on each kind of socket: read, set to what is right and to what is
 // not, and read again.
 func TestOptions(t *testing.T) {
+	t.Parallel()
 	pair := newPair(t)
 	pair.Hasty = true
 	for _, kind := range kinds {

@@ -200,6 +200,7 @@ func attempts() []string {
 // Each call with each wrong argument, on sockets in every state: as the kernel has
 // it. Afterwards the socket is used once more.
 func TestWrongArguments(t *testing.T) {
+	t.Parallel()
 	pair := newPair(t)
 	for _, name := range slices.Sorted(maps.Keys(situations)) {
 		t.Run(name, func(t *testing.T) {
