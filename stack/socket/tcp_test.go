@@ -518,7 +518,7 @@ func TestTCPOptions(t *testing.T) {
 		{tcp, unix.TCP_DEFER_ACCEPT, -1, nil, 0},
 		{tcp, unix.TCP_USER_TIMEOUT, -1, unix.EINVAL, 0},
 		{tcp, unix.TCP_USER_TIMEOUT, 1500, nil, 1500},
-		{tcp, unix.TCP_QUICKACK, 2, nil, 0},
+		{tcp, unix.TCP_QUICKACK, 2, nil, 1},
 		{tcp, unix.TCP_QUICKACK, 3, nil, 1},
 		{ip, unix.IP_TTL, 0, unix.EINVAL, 64},
 		{ip, unix.IP_TTL, 255, nil, 255},
