@@ -212,3 +212,38 @@ func TestReusePort(t *testing.T) {
 		return listeners[1].Stats().AcceptQueue+listeners[2].Stats().AcceptQueue == 20
 	}, patience, tick)
 }
+
+// Listeners that come and go beside another refuse nobody: what they are about to
+// leave goes to the one that stays.
+func TestReusePortChurn(t *testing.T) {
+	server, client := pair(t, stack.Config{})
+	share := &stack.ListenOptions{ReusePort: true}
+	stays, err := server.Listen("tcp", "192.0.2.1:80", 1000, share)
+	require.NoError(t, err)
+	done, stopped := make(chan struct{}), make(chan error)
+	go func() {
+		for {
+			select {
+			case <-done:
+				stopped <- nil
+				return
+			default:
+			}
+			l, err := server.Listen("tcp", "192.0.2.1:80", 1000, share)
+			if err != nil {
+				stopped <- err
+				return
+			}
+			l.Close()
+		}
+	}()
+	for range 300 {
+		c, err := client.Dial("tcp", "192.0.2.1:80")
+		require.NoError(t, err)
+		c.Close()
+	}
+	close(done)
+	require.NoError(t, <-stopped)
+	require.NotZero(t, stays.Stats().Counters.PassiveOpens)
+	require.Zero(t, server.Drops())
+}

@@ -82,6 +82,9 @@ type Listener struct {
 
 	// shut is set between Shutdown and the next Listen.
 	shut atomic.Bool
+	// hashed is set while new clients may be given to the listener rather than to
+	// another on the port: netstack's endpoint listens, and Close has not begun.
+	hashed atomic.Bool
 	// fresh is set when netstack has connections to collect.
 	fresh atomic.Bool
 
@@ -239,6 +242,7 @@ func (l *Listener) start(backlog int, opts *ListenOptions) error {
 		l.ep.Close()
 		return Errno(err)
 	}
+	l.hashed.Store(true)
 	return nil
 }
 
@@ -692,6 +696,7 @@ func (l *Listener) Close() error {
 		return l.opError("close", net.ErrClosed)
 	}
 	l.closed = true
+	l.hashed.Store(false)
 	queued := l.closeQueue()
 	l.mu.Unlock()
 	close(l.done)

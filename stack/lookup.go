@@ -67,11 +67,11 @@ func (s *Stack) listenerAt(id gstack.TransportEndpointID) *Listener {
 
 // score orders the listeners that a segment could be for (compute_score): one
 // bound to its address is better than one bound to all, and of these one for IPv4
-// alone better than one for both versions. One that was shut down is for nobody
-// if there is another.
+// alone better than one for both versions. One that was shut down, or is about to be
+// closed, is for nobody if there is another.
 func (l *Listener) score() int {
 	switch {
-	case l.shut.Load():
+	case l.shut.Load() || !l.hashed.Load():
 		return 1
 	case !l.local.Addr().IsUnspecified():
 		return 4
