@@ -14,6 +14,7 @@ type Deadline struct {
 	mu     sync.Mutex
 	timer  tcpip.Timer
 	passed chan struct{}
+	sets   uint64 // how often the deadline was set
 }
 
 // New returns a deadline that never passes.
@@ -23,6 +24,7 @@ func New() Deadline { return Deadline{passed: make(chan struct{})} }
 func (d *Deadline) Set(clock tcpip.Clock, t time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.sets++
 	if d.timer != nil {
 		d.timer.Stop()
 		d.timer = nil
@@ -40,18 +42,13 @@ func (d *Deadline) Set(clock tcpip.Clock, t time.Time) {
 		close(d.passed)
 		return
 	}
-	// A timer that could not be stopped closes its own channel only, and only
-	// if that is still the current one.
-	passed := d.passed
+	// A timer that could not be stopped any more must not end a later deadline.
+	set := d.sets
 	d.timer = clock.AfterFunc(left, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if d.passed == passed {
-			select {
-			case <-passed:
-			default:
-				close(passed)
-			}
+		if d.sets == set {
+			close(d.passed)
 		}
 	})
 }
