@@ -305,6 +305,19 @@ func (l *Listener) segment(seg *listenq.Segment, a arrival) {
 		seg.Proven = l.s.proven.has(seg.Remote().Addr())
 	}
 	l.mu.Lock()
+	if l.closed && opens(seg.Flags) {
+		// Closed since it was looked up: a new client goes to one that shares
+		// the port.
+		l.mu.Unlock()
+		if other := l.s.listenerAt(a.id); other != nil && other.hashed.Load() {
+			if a.ep == l.ep {
+				a.ep = other.ep
+			}
+			other.segment(seg, a)
+			return
+		}
+		l.mu.Lock()
+	}
 	defer l.mu.Unlock()
 	now := l.s.now()
 	out := l.q.Segment(now, seg)
