@@ -42,6 +42,13 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 			g.listening(l, id, pkt)
 			return
 		}
+	case tcp.StateClose:
+		// A listener closed since the demuxer looked: netstack would hand a SYN
+		// to one that shares its port past the gate.
+		if l := g.s.listenerAt(id); l != nil && l.hashed.Load() && isSYN(pkt) {
+			g.listening(l, id, pkt)
+			return
+		}
 	case tcp.StateTimeWait:
 		if l := g.s.listenerAt(id); l != nil && g.timeWait(l, e, id, pkt) {
 			return
