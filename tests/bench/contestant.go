@@ -94,6 +94,18 @@ var contestants = []contestant{
 		open:    openUlistenPlain,
 	},
 	{
+		name:    "sockets",
+		about:   "ulisten's Go view of its sockets, TUN with offload",
+		network: overTUN,
+		open:    openGoView,
+	},
+	{
+		name:    "descriptors",
+		about:   "ulisten's descriptors and calls, TUN with offload",
+		network: overTUN,
+		open:    openDescriptors,
+	},
+	{
 		// Tells how much of a gain is due to the link.
 		name:    "stock-offload",
 		about:   "gVisor netstack, ulisten's link, TUN with offload",
