@@ -68,6 +68,11 @@ func (t *tcpSocket) start(addr unix.Sockaddr) error {
 		return err
 	}
 	t.drop()
+	if t.binding == nil && t.lockAddr { // the port of an earlier connection is gone, the address is not
+		if err := t.reserve(netip.AddrPortFrom(t.local, 0)); err != nil {
+			return err
+		}
+	}
 	conn, err := t.ns.stack.NewEndpoint(to.Addr().Is6())
 	if err != nil {
 		return err
@@ -134,6 +139,8 @@ func (t *tcpSocket) destination(addr unix.Sockaddr) (netip.AddrPort, error) {
 	switch {
 	case t.domain == unix.AF_INET6 && !to.Addr().IsMulticast() && needsScope(addr) && t.options.device == 0:
 		return to, unix.EINVAL
+	case v4 && t.local.Is4() && t.local.IsLoopback() && !t.ns.owns(to.Addr()):
+		return to, unix.EINVAL // ip_route_output_key_hash_rcu lets no loopback address out
 	case to.Addr().IsMulticast(), v4 && t.ns.broadcast(to.Addr()):
 		return to, unix.ENETUNREACH
 	case t.domain == unix.AF_INET6 && v4 && t.options.v6Only:

@@ -330,10 +330,10 @@ func (u *udpSocket) transmit(ship *shipment, payload buffer.Buffer) error {
 	return stack.Errno(err)
 }
 
-// discharge notes that the link has taken a datagram (sock_wfree).
+// discharge notes that the link has taken a datagram. Those who wait for room hear
+// of every one, if there is room: an edge for epoll (sock_def_write_space).
 func (u *udpSocket) discharge(charge int64) {
-	left, half := u.inFlight.Add(-charge), u.sndbuf.Load()/2
-	if left < half && left+charge >= half {
+	if u.inFlight.Add(-charge) < u.sndbuf.Load()/2 {
 		u.Notify(waiter.WritableEvents)
 	}
 }

@@ -202,6 +202,9 @@ func (g *generator) random() {
 		if g.oneIn(12) {
 			to = "unspec"
 		}
+		if to == "&"+s.name {
+			to = "192.0.2.1:p1" // testdata/tcp-self-connect.txt has that
+		}
 		if s.typ == "dgram" && to != "unspec" {
 			// Not port 0, and not from IPv6 to IPv4: see differences.txt.
 			switch s.family {
