@@ -219,8 +219,15 @@ func (b *Binding) overlaps(o *Binding) bool {
 	case mine.Is4() == others.Is4():
 		return mine == others || mine.IsUnspecified() || others.IsUnspecified()
 	case mine.Is6():
-		return mine.IsUnspecified() && !b.options.V6Only
+		return b.meetsIPv4(others)
 	default:
-		return others.IsUnspecified() && !o.options.V6Only
+		return o.meetsIPv4(mine)
 	}
+}
+
+// meetsIPv4 reports whether an IPv6 binding has an address in common with an IPv4
+// one. A connection, other than a socket that was bound to an address, is not
+// IPv6 only, and so meets the unspecified address (ipv4_rcv_saddr_equal).
+func (b *Binding) meetsIPv4(other netip.Addr) bool {
+	return !b.options.V6Only && (b.local.Addr().IsUnspecified() || !b.bound && other.IsUnspecified())
 }
