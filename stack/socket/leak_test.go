@@ -116,6 +116,9 @@ func must(n int, err error) func(t *testing.T) int {
 // What was opened and closed a hundred thousand times has left nothing: no
 // descriptor, port, endpoint or goroutine, and not more memory than before.
 func TestNothingIsLeft(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes fifteen seconds, and minutes under the race detector")
+	}
 	const (
 		cycles = 100_000
 		warmUp = cycles / 10
@@ -146,9 +149,6 @@ func TestNothingIsLeft(t *testing.T) {
 		return m.HeapAlloc
 	}
 	var before uint64
-	if testing.Short() {
-		t.Skip("fifteen seconds")
-	}
 	for i := range cycles {
 		if i == warmUp {
 			before = heap()
