@@ -25,19 +25,32 @@ func clip(name string) string {
 }
 
 // nearest returns the known name that is the fewest edits away from a name; ""
-// if that is more than half of its letters.
+// if that is more than half of its letters. If none is near as it stands, what
+// follows its last hyphen does not count: "linux" is near "linux-6".
 func nearest(name string, known []string) string {
 	const longest = 64
 	if len(name) > longest {
 		return ""
 	}
-	best, most := "", max(1, len(name)/2)
-	for _, k := range known {
-		if d := editDistance(strings.ToLower(name), k); d <= most {
-			best, most = k, d-1
+	name = strings.ToLower(name)
+	near := func(spelled func(k string) string) string {
+		best, most := "", max(1, len(name)/2)
+		for _, k := range known {
+			if d := editDistance(name, spelled(k)); d <= most {
+				best, most = k, d-1
+			}
 		}
+		return best
 	}
-	return best
+	if k := near(func(k string) string { return k }); k != "" {
+		return k
+	}
+	return near(func(k string) string {
+		if i := strings.LastIndexByte(k, '-'); i > 0 {
+			return k[:i]
+		}
+		return k
+	})
 }
 
 // editDistance counts the letters to insert, delete or replace that turn a into

@@ -49,6 +49,7 @@ func TestProfileNamed(t *testing.T) {
 		"win":         `unknown profile "win": use one of `,
 		"":            `unknown profile "": use one of `,
 		"plan 9":      `unknown profile "plan 9": use one of `,
+		"linx":        `unknown profile "linx": did you mean "linux-6"? use one of `,
 		"macosx":      `unknown profile "macosx": did you mean "macos"? use`,
 		longName(200): `...": use one of `,
 	} {
