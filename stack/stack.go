@@ -93,6 +93,7 @@ type Stack struct {
 	// activity counts what was given to netstack's workers and what came out
 	// of them; virtual time watches it.
 	activity atomic.Uint64
+	sysctls  [sysctlCount]atomic.Int64
 
 	mu        sync.RWMutex
 	closed    bool
@@ -195,6 +196,7 @@ func (s *Stack) build(cfg Config) error {
 			return fmt.Errorf("stack: add address %v: %w", p, Errno(err))
 		}
 	}
+	s.initSysctls()
 	if err := s.g.SetPortRange(firstPort, lastPort); err != nil {
 		return fmt.Errorf("stack: port range: %w", Errno(err))
 	}
@@ -316,32 +318,6 @@ func (s *Stack) drop(count func(*Drops)) {
 	s.mu.Lock()
 	count(&s.dropped)
 	s.mu.Unlock()
-}
-
-// Sysctl returns a setting under its kernel name; see listenq.SysctlNames.
-func (s *Stack) Sysctl(name string) (string, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	sysctls := s.settings.of(s.profile)
-	return sysctls.Get(name)
-}
-
-// SetSysctl changes a setting for this stack's listeners, present and future. As
-// in the kernel, a new net.core.somaxconn counts from the next listen on.
-func (s *Stack) SetSysctl(name, value string) error {
-	s.mu.Lock()
-	err := s.settings.set(name, value)
-	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	for _, l := range s.Listeners() {
-		s.mu.RLock()
-		sysctls := s.settings.of(l.q.Profile())
-		s.mu.RUnlock()
-		l.setSysctls(sysctls)
-	}
-	return nil
 }
 
 // now is the time that listenq reckons with: the clock that netstack takes its

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/ulisten/ulisten/listenq"
+	"github.com/ulisten/ulisten/stack"
 )
 
 // The control socket speaks JSON, one request and one response per line. A
@@ -149,10 +150,9 @@ func usageResponse(err error) response { return response{Error: err.Error(), Usa
 func (s *server) handleSysctl(r request) response {
 	s.change.Lock()
 	defer s.change.Unlock()
-	scratch := listenq.DefaultSysctls()
 	names := r.Names
 	for _, v := range r.Values {
-		if err := scratch.Set(v.Name, v.Value); err != nil {
+		if err := stack.CheckSysctl(v.Name, v.Value); err != nil {
 			return usageResponse(err)
 		}
 		names = append(names, v.Name)
@@ -164,7 +164,7 @@ func (s *server) handleSysctl(r request) response {
 		s.logger.Info("sysctl changed", "name", v.Name, "value", v.Value)
 	}
 	if len(names) == 0 {
-		names = listenq.SysctlNames()
+		names = stack.SysctlNames()
 	}
 	var out response
 	for _, name := range names {

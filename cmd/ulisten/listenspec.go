@@ -10,6 +10,7 @@ import (
 
 	"github.com/ulisten/ulisten/listenq"
 	"github.com/ulisten/ulisten/listenq/profile"
+	"github.com/ulisten/ulisten/stack"
 )
 
 // defaultBacklog is SOMAXCONN of the C library.
@@ -253,6 +254,5 @@ func (s *sysctlFlag) UnmarshalText(text []byte) error {
 	if !ok {
 		return fmt.Errorf("%q is no setting: use NAME=VALUE, like net.core.somaxconn=128", text)
 	}
-	scratch := listenq.DefaultSysctls()
-	return scratch.Set(s.Name, s.Value)
+	return stack.CheckSysctl(s.Name, s.Value)
 }

@@ -1,0 +1,152 @@
+package stack
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"github.com/ulisten/ulisten/listenq"
+)
+
+// sysctl names a setting of the stack itself, beside those of its listen queues
+// (listenq.Sysctls).
+type sysctl int
+
+const (
+	tcpFinTimeout sysctl = iota
+	sysctlCount
+)
+
+// A sysctlRule is the kernel's name of a setting, its range, its default (Linux
+// 6.18), and what follows a change, if anything; it is read wherever it counts.
+type sysctlRule struct {
+	name        string
+	least, most int
+	value       int
+	apply       func(g *gstack.Stack, v int)
+}
+
+var sysctlRules = [sysctlCount]sysctlRule{
+	tcpFinTimeout: {
+		name: "net.ipv4.tcp_fin_timeout", most: 1<<31/1000 - 1, value: 60, // seconds; proc_dointvec_jiffies
+		apply: func(g *gstack.Stack, v int) {
+			o := tcpip.TCPLingerTimeoutOption(time.Duration(v) * time.Second)
+			g.SetTransportProtocolOption(tcp.ProtocolNumber, &o)
+		},
+	},
+}
+
+// SysctlNames returns the names that Stack.Sysctl and Stack.SetSysctl know, sorted.
+func SysctlNames() []string {
+	names := listenq.SysctlNames()
+	for _, r := range sysctlRules {
+		names = append(names, r.name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// findSysctl accepts slashes for dots, as sysctl(8) does.
+func findSysctl(name string) (sysctl, bool) {
+	dotted := strings.ReplaceAll(name, "/", ".")
+	i := slices.IndexFunc(sysctlRules[:], func(r sysctlRule) bool { return r.name == dotted })
+	return sysctl(i), i >= 0
+}
+
+// sysctl returns a setting of the stack itself.
+func (s *Stack) sysctl(id sysctl) int { return int(s.sysctls[id].Load()) }
+
+// initSysctls gives every setting its default.
+func (s *Stack) initSysctls() {
+	for id := range sysctlCount {
+		s.storeSysctl(id, sysctlRules[id].value)
+	}
+}
+
+func (s *Stack) storeSysctl(id sysctl, v int) {
+	s.sysctls[id].Store(int64(v))
+	if apply := sysctlRules[id].apply; apply != nil {
+		apply(s.g, v)
+	}
+}
+
+// Sysctl returns a setting under its kernel name; see SysctlNames.
+func (s *Stack) Sysctl(name string) (string, error) {
+	if id, ok := findSysctl(name); ok {
+		return strconv.Itoa(s.sysctl(id)), nil
+	}
+	if err := checkSysctl(name); err != nil {
+		return "", err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	sysctls := s.settings.of(s.profile)
+	return sysctls.Get(name)
+}
+
+// SetSysctl changes a setting of this stack, and of its listeners, present and
+// future. As in the kernel, a new net.core.somaxconn counts from the next listen on.
+// A value that is no number or outside the setting's range is an error that names the
+// range, and changes nothing.
+func (s *Stack) SetSysctl(name, value string) error {
+	if id, ok := findSysctl(name); ok {
+		v, err := sysctlRules[id].parse(value)
+		if err != nil {
+			return err
+		}
+		s.storeSysctl(id, v)
+		return nil
+	}
+	if err := checkSysctl(name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	err := s.settings.set(name, value)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, l := range s.Listeners() {
+		s.mu.RLock()
+		sysctls := s.settings.of(l.q.Profile())
+		s.mu.RUnlock()
+		l.setSysctls(sysctls)
+	}
+	return nil
+}
+
+// CheckSysctl returns the error that Stack.SetSysctl would.
+func CheckSysctl(name, value string) error {
+	if id, ok := findSysctl(name); ok {
+		_, err := sysctlRules[id].parse(value)
+		return err
+	}
+	if err := checkSysctl(name); err != nil {
+		return err
+	}
+	var scratch listenq.Sysctls
+	return scratch.Set(name, value)
+}
+
+// parse reads a value.
+func (r *sysctlRule) parse(value string) (int, error) {
+	v, err := strconv.Atoi(strings.TrimSpace(value))
+	if err != nil || v < r.least || v > r.most {
+		return 0, fmt.Errorf("sysctl %s = %q: use a whole number from %d to %d", r.name, value, r.least, r.most)
+	}
+	return v, nil
+}
+
+// checkSysctl refuses a name that neither the stack nor its listen queues know.
+func checkSysctl(name string) error {
+	if slices.Contains(listenq.SysctlNames(), strings.ReplaceAll(name, "/", ".")) {
+		return nil
+	}
+	return fmt.Errorf("unknown sysctl %q: use one of %s", name, strings.Join(SysctlNames(), ", "))
+}
