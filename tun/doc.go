@@ -29,6 +29,13 @@
 // [Pipe] joins two stacks in one process and needs no privilege. With
 // PipeConfig.Manual nothing moves until a driver calls [MemLink.Deliver].
 //
+// # Paths that are not perfect
+//
+// [NewImpaired] wraps any link: what is sent through it is delayed, lost,
+// duplicated, reordered, damaged or slowed down, by chance that begins with a
+// seed. It needs no netem in the kernel and follows any clock. Links nest: the
+// outermost sees a packet first on its way out and last on its way in.
+//
 // # Order of closing
 //
 // Close the link before the stack: gVisor's Stack.Wait waits for the link's

@@ -3,6 +3,7 @@ package tun_test
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/ulisten/ulisten/tun"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -44,5 +45,20 @@ func ExamplePipe() {
 		// Let the stacks come to rest before the next packet.
 	}
 	fmt.Println(a.Pending(), b.Pending())
+	// Output: 0 0
+}
+
+// A transatlantic path: 40 ms each way, 10 Mbit/s, and one packet in a hundred
+// lost. a and b become links of two stacks; each end impairs what it sends.
+func ExampleNewImpaired() {
+	near, far := tun.Pipe(tun.PipeConfig{})
+	path := tun.Impairment{Delay: 40 * time.Millisecond, Rate: 10e6, Loss: 0.01, QueueLen: 200}
+	a := tun.NewImpaired(near, path)
+	path.Seed = 1 // other packets are lost on the way back
+	b := tun.NewImpaired(far, path)
+	defer a.Close()
+	defer b.Close()
+	// ...
+	fmt.Println(a.Stats().Lost, b.Stats().Lost)
 	// Output: 0 0
 }

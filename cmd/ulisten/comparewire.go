@@ -30,7 +30,7 @@ const livePort = 80
 // the other. The kernel is on both ends.
 type liveWire struct {
 	listener *net.TCPListener
-	ends     []*tun.Delay
+	ends     []*tun.Impaired
 }
 
 // openLiveWire makes the line and, at its far end, a listening socket.
@@ -55,8 +55,8 @@ func openLiveWire(roundTrip time.Duration, backlog int) (*liveWire, error) {
 		}
 		return nil, err
 	}
-	half := tun.DelayConfig{Delay: roundTrip / 2}
-	w := &liveWire{listener: listener, ends: []*tun.Delay{tun.NewDelay(near, half), tun.NewDelay(far, half)}}
+	half := tun.Impairment{Delay: roundTrip / 2}
+	w := &liveWire{listener: listener, ends: []*tun.Impaired{tun.NewImpaired(near, half), tun.NewImpaired(far, half)}}
 	w.ends[0].Attach(carrier{to: w.ends[1]})
 	w.ends[1].Attach(carrier{to: w.ends[0]})
 	return w, nil

@@ -59,7 +59,7 @@ func (r *demoRun) run() error {
 		sysctls = &linux
 	}
 	s, err := stack.New(stack.Config{
-		Link:      tun.NewDelay(r.link.LinkEndpoint, tun.DelayConfig{Delay: demoRoundTrip}),
+		Link:      tun.NewImpaired(r.link.LinkEndpoint, tun.Impairment{Delay: demoRoundTrip}),
 		Addresses: []netip.Prefix{r.link.address},
 		Profile:   r.policy.profile,
 		Sysctls:   sysctls,
