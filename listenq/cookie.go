@@ -153,6 +153,9 @@ func (l *Listener) cookieACK(now time.Duration, seg *Segment, out *Outcome) (dec
 		TSVal:    milliseconds(now) + offset,
 		TSOffset: offset,
 	}
+	if stamped {
+		out.Handshake.RTT = echoed(out.Handshake.TSVal, seg.Options.TSEcr)
+	}
 	l.promote(ValidCookie, out)
 	return true
 }

@@ -1,6 +1,9 @@
 package listenq
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // A Verdict says what the caller must do with the segment or the timer that it
 // handed in.
@@ -143,6 +146,16 @@ type Handshake struct {
 	// TSOffset is added to the clock, in milliseconds, for this pair of
 	// addresses (RFC 7323, section 5.4).
 	TSOffset uint32
+	// RTT is the first measure of the round trip: the time from the SYN-ACK to
+	// the segment that completed the handshake, or, where the SYN-ACK was
+	// repeated or was a cookie, from the one whose timestamp the client echoes,
+	// in whole milliseconds. 0 says that it is unknown; valid for Promote (Linux
+	// tcp_synack_rtt_meas).
+	RTT time.Duration
+	// Lossy says that more than one SYN-ACK was lost, so that the connection
+	// begins with one segment in flight (RFC 5681, section 3.1); valid for
+	// Promote (Linux tcp_init_transfer).
+	Lossy bool
 }
 
 // ConnID identifies a connection between Promote and Accept; a listener never

@@ -1,6 +1,9 @@
 package listenq
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // forRequest decides about a segment for a request, in the order of Linux
 // tcp_check_req.
@@ -57,6 +60,7 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 		return
 	}
 	l.handshake(now, r, &out.Handshake)
+	l.measure(now, r, seg, &out.Handshake)
 	if r.timestamps && seg.Options.Timestamps && !before(next, seg.Seq) {
 		out.Handshake.Peer.TSVal = seg.Options.TSVal
 	}
@@ -195,6 +199,7 @@ func (l *Listener) ackRequest(now time.Duration, r *request, why Reason, out *Ou
 func (l *Listener) repeatSYNACK(now time.Duration, r *request, why Reason, out *Outcome) {
 	l.counters.TCPSynRetrans++
 	l.counters.RetransSegs++
+	r.repeats = min(r.repeats, math.MaxUint8-1) + 1
 	l.synack(now, r, why, out)
 }
 

@@ -68,7 +68,10 @@ func (l *Listener) newSYN(now time.Duration, seg *Segment, hash flowHash, out *O
 		r.iss = l.cookie(now, &seg.Flow, seg.Seq, l.cookieData(&seg.Flow, peer))
 	}
 	r.mss = peer.MSS
-	r.windowScale, r.windowScaling = peer.WindowScale, peer.WindowScaling
+	r.windowScale = tsScaleAbsent
+	if peer.WindowScaling {
+		r.windowScale = peer.WindowScale
+	}
 	r.sackPermitted = peer.SACKPermitted
 	r.timestamps, r.tsRecent = peer.Timestamps, peer.TSVal
 	l.syn.arm(s, now+l.schedule.wait(0))

@@ -16,9 +16,9 @@ type request struct {
 	// timestamps that our SYN-ACKs carried.
 	tsRecent, tsFirst, tsLast uint32
 	mss                       uint16
-	windowScale               uint8
+	windowScale               uint8 // tsScaleAbsent for none
 	timeouts                  uint8 // how often the SYN-ACK timer has fired
-	windowScaling             bool
+	repeats                   uint8 // how often the SYN-ACK was sent again, at most 255
 	sackPermitted             bool
 	timestamps                bool
 	acked                     bool // an ACK came but could not complete the request
@@ -33,14 +33,9 @@ type request struct {
 const never time.Duration = math.MinInt64 / 2
 
 func (r *request) options() Options {
-	return Options{
-		MSS:           r.mss,
-		WindowScale:   r.windowScale,
-		WindowScaling: r.windowScaling,
-		SACKPermitted: r.sackPermitted,
-		Timestamps:    r.timestamps,
-		TSVal:         r.tsRecent,
-	}
+	o := Options{MSS: r.mss, Timestamps: r.timestamps, TSVal: r.tsRecent}
+	o.keep(r.sackPermitted, uint32(r.windowScale))
+	return o
 }
 
 // A slot is the index of a request in a synQueue, or none.

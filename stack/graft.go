@@ -44,7 +44,6 @@ type graft struct {
 	handshake listenq.Handshake
 	id        gstack.TransportEndpointID
 	window    uint16        // of the segment that completed the handshake
-	tsEcr     uint32        // its echoed timestamp
 	syn       segmentOut    // what netstack gets
 	since     time.Duration // when it was promoted
 	held      []*gstack.PacketBuffer
@@ -77,7 +76,6 @@ func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a 
 		handshake: o.Handshake,
 		id:        a.id,
 		window:    seg.Window,
-		tsEcr:     seg.Options.TSEcr,
 		since:     g.s.now(),
 		syn: segmentOut{
 			flags:   header.TCPFlagSyn,
@@ -214,8 +212,8 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 		g.s.later.do(ep.Abort)
 		return
 	}
-	adopt(ep, gr.handshake.ISS, gr.handshake.TSOffset)
-	gr.l.grafting(ep, gr.conn)
+	adopt(ep, g.s.clock.NowMonotonic(), &gr.handshake)
+	gr.l.grafting(ep, gr)
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -227,7 +225,7 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 	}
 	if gr.handshake.Peer.Timestamps {
 		var buf [12]byte
-		seg.options = timestampOption(buf[:], gr.handshake.Peer.TSVal, gr.tsEcr)
+		seg.options = timestampOption(buf[:], gr.handshake.Peer.TSVal, 0)
 	}
 	g.inject(ep, id, seg)
 	for _, pkt := range gr.held {

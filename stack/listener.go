@@ -50,8 +50,9 @@ type ListenOptions struct {
 
 // grafted is a connection that netstack has an endpoint for.
 type grafted struct {
-	conn  listenq.Conn
-	since time.Duration
+	conn      listenq.Conn
+	handshake listenq.Handshake
+	since     time.Duration
 }
 
 // A Listener is a listening socket. It implements net.Listener.
@@ -402,10 +403,10 @@ func (s *Stack) grafted(id gstack.TransportEndpointID, ep *tcp.Endpoint) bool {
 }
 
 // grafting says which endpoint a promoted connection has become.
-func (l *Listener) grafting(ep *tcp.Endpoint, c listenq.Conn) {
+func (l *Listener) grafting(ep *tcp.Endpoint, gr *graft) {
 	l.readyMu.Lock()
 	defer l.readyMu.Unlock()
-	l.grafted[ep] = grafted{conn: c, since: l.s.now()}
+	l.grafted[ep] = grafted{conn: gr.conn, handshake: gr.handshake, since: l.s.now()}
 }
 
 // lost says that a promoted connection will never come.
@@ -434,6 +435,9 @@ func (l *Listener) collect() {
 		if !ok {
 			e.Abort()
 			continue
+		}
+		if g.handshake.RTT == 0 || g.handshake.Lossy {
+			distrust(e, &g.handshake)
 		}
 		n := l.s.newEndpoint(e, wq)
 		n.local, n.remote = g.conn.Flow.Local(), g.conn.Flow.Remote()

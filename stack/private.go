@@ -4,14 +4,18 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"time"
 	"unsafe"
 
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/seqnum"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"github.com/ulisten/ulisten/listenq"
 )
 
 // netstack has no way to say which initial sequence number and which timestamp
-// offset a passive connection uses, nor to ask what a connection in TIME-WAIT
+// offset a passive connection uses, or what is known of its round trip, nor to ask what a connection in TIME-WAIT
 // expects next or how much of what was sent is not acknowledged. This file reaches
 // for those words, and it is the only place that touches anything private of netstack. Offsets are found by name and
 // type once; if netstack ever changes, every New fails with a message instead of
@@ -23,11 +27,15 @@ var privateFields struct {
 
 	handshake uintptr // Endpoint.h *handshake
 	iss       uintptr // handshake.iss seqnum.Value
+	startTime uintptr // handshake.startTime tcpip.MonotonicTime
+	noSample  uintptr // handshake.sampleRTTWithTSOnly bool
 	tsOffset  uintptr // Endpoint.TSOffset.milliseconds uint32
 	receiver  uintptr // Endpoint.rcv *receiver
 	rcvNxt    uintptr // receiver.RcvNxt seqnum.Value
 
 	sender         uintptr // Endpoint.snd *sender
+	rto            uintptr // sender.RTO time.Duration
+	sndCwnd        uintptr // sender.SndCwnd int
 	maxPayloadSize uintptr // sender.MaxPayloadSize int
 	outstanding    uintptr // sender.Outstanding int
 	sendBufferUsed uintptr // Endpoint.sndQueueInfo.SndBufUsed int
@@ -61,6 +69,8 @@ func checkPrivateFields() error {
 		var handshake, offset, receiver reflect.Type
 		p.handshake, handshake = find(endpoint, "h", kind(reflect.Pointer))
 		p.iss, _ = find(handshake, "iss", isSeqnum)
+		p.startTime, _ = find(handshake, "startTime", func(t reflect.Type) bool { return t == reflect.TypeFor[tcpip.MonotonicTime]() })
+		p.noSample, _ = find(handshake, "sampleRTTWithTSOnly", kind(reflect.Bool))
 		var outer uintptr
 		outer, offset = find(endpoint, "TSOffset", kind(reflect.Struct))
 		p.tsOffset, _ = find(offset, "milliseconds", kind(reflect.Uint32))
@@ -69,6 +79,8 @@ func checkPrivateFields() error {
 		p.rcvNxt, _ = find(receiver, "RcvNxt", isSeqnum)
 		var sender, queue reflect.Type
 		p.sender, sender = find(endpoint, "snd", kind(reflect.Pointer))
+		p.rto, _ = find(sender, "RTO", func(t reflect.Type) bool { return t == reflect.TypeFor[time.Duration]() })
+		p.sndCwnd, _ = find(sender, "SndCwnd", kind(reflect.Int))
 		p.maxPayloadSize, _ = find(sender, "MaxPayloadSize", kind(reflect.Int))
 		p.outstanding, _ = find(sender, "Outstanding", kind(reflect.Int))
 		outer, queue = find(endpoint, "sndQueueInfo", kind(reflect.Struct))
@@ -79,11 +91,37 @@ func checkPrivateFields() error {
 }
 
 // adopt gives an endpoint in SYN-RECEIVED the numbers that the client has been
-// told. The caller holds the endpoint's lock.
-func adopt(ep *tcp.Endpoint, iss, tsOffset uint32) {
-	h := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), privateFields.handshake))
-	*(*seqnum.Value)(unsafe.Add(h, privateFields.iss)) = seqnum.Value(iss)
-	*(*uint32)(unsafe.Add(unsafe.Pointer(ep), privateFields.tsOffset)) = tsOffset
+// told, and the round trip. netstack measures that when it gets the final ACK, which
+// must not echo a timestamp. The caller holds the endpoint's lock.
+func adopt(ep *tcp.Endpoint, now tcpip.MonotonicTime, h *listenq.Handshake) {
+	p := &privateFields
+	hs := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), p.handshake))
+	*(*seqnum.Value)(unsafe.Add(hs, p.iss)) = seqnum.Value(h.ISS)
+	*(*uint32)(unsafe.Add(unsafe.Pointer(ep), p.tsOffset)) = h.TSOffset
+	*(*tcpip.MonotonicTime)(unsafe.Add(hs, p.startTime)) = now.Add(-h.RTT)
+	*(*bool)(unsafe.Add(hs, p.noSample)) = h.RTT == 0
+}
+
+// fallbackRTO is the retransmission timeout where the handshake has not measured the
+// round trip (RFC 6298, section 5.7; TCP_TIMEOUT_FALLBACK).
+const fallbackRTO = 3 * time.Second
+
+// distrust tells an established connection that has sent nothing yet what a
+// handshake that went badly says of the path (tcp_init_metrics, tcp_init_transfer).
+func distrust(ep *tcp.Endpoint, h *listenq.Handshake) {
+	ep.LockUser()
+	defer ep.UnlockUser()
+	p := &privateFields
+	snd := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), p.sender))
+	if snd == nil {
+		return
+	}
+	if h.RTT == 0 {
+		*(*time.Duration)(unsafe.Add(snd, p.rto)) = fallbackRTO
+	}
+	if h.Lossy {
+		*(*int)(unsafe.Add(snd, p.sndCwnd)) = 1
+	}
 }
 
 // expects returns the next sequence number that an endpoint in TIME-WAIT

@@ -45,7 +45,8 @@ type halfOpen struct {
 	irs, iss   uint32
 	peer       listenq.Options
 	tsOffset   uint32
-	tsSent     []uint32 // timestamps of the SYN-ACKs
+	tsSent     []uint32      // timestamps of the SYN-ACKs
+	sent       time.Duration // the first of them
 	timeouts   int
 	acked      bool
 	deadline   time.Duration
@@ -230,6 +231,9 @@ func (q *Queue) synack(now time.Duration, h *halfOpen, why listenq.Reason, out *
 	out.Seq, out.Ack = h.iss, h.irs+1
 	out.Timeouts = h.timeouts
 	out.Handshake = h.handshake(now)
+	if len(h.tsSent) == 0 {
+		h.sent = now
+	}
 	h.tsSent = append(h.tsSent, out.Handshake.TSVal)
 }
 
@@ -339,6 +343,9 @@ func (q *Queue) cookieACK(now time.Duration, seg *listenq.Segment, seen listenq.
 		Peer:     peer,
 		TSVal:    uint32(now.Milliseconds()) + offset,
 		TSOffset: offset,
+	}
+	if peer.Timestamps {
+		out.Handshake.RTT = echoRTT(out.Handshake.TSVal, seg.Options.TSEcr)
 	}
 	q.complete(listenq.ValidCookie, seen, out)
 	return true
@@ -457,6 +464,15 @@ func (q *Queue) halfOpenSegment(now time.Duration, i int, seg *listenq.Segment, 
 		return
 	}
 	out.Handshake = h.handshake(now)
+	repeats := len(h.tsSent) - 1
+	if repeats == 0 {
+		out.Handshake.RTT = max(now-h.sent, time.Nanosecond)
+	} else if stamped {
+		out.Handshake.RTT = echoRTT(out.Handshake.TSVal, seg.Options.TSEcr)
+	}
+	if repeats >= 2 && h.timeouts >= 1 {
+		out.Handshake.Lossy = !stamped || seg.Options.TSEcr != h.tsSent[0]
+	}
 	if stamped && left <= 0 {
 		out.Handshake.Peer.TSVal = seg.Options.TSVal
 	}
@@ -468,6 +484,18 @@ func (h *halfOpen) ack(now time.Duration, why listenq.Reason, out *listenq.Outco
 	say(out, listenq.SendACK, why)
 	out.Seq, out.Ack = h.iss+1, h.irs+1
 	out.Handshake = h.handshake(now)
+}
+
+// echoRTT is the round trip that an echoed timestamp tells.
+func echoRTT(now, echo uint32) time.Duration {
+	ms := time.Duration(now-echo) * time.Millisecond
+	switch {
+	case echo == 0 || ms >= 2147483*time.Millisecond:
+		return 0
+	case ms == 0:
+		return time.Millisecond
+	}
+	return ms
 }
 
 // limited is the one answer per tcp_invalid_ratelimit; data is never limited.
