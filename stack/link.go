@@ -10,7 +10,7 @@ import (
 )
 
 // link stands between netstack and the link that the user gave. It offers every
-// packet that comes in to the express lane, swallows the SYN-ACKs of connections
+// packet that comes in to the express lane, judges ICMP errors, swallows the SYN-ACKs of connections
 // being grafted, and turns round what the stack sends to its own addresses:
 // netstack could do that by itself, but then packets would be delivered with its
 // locks held, past this place.
@@ -59,9 +59,10 @@ func (l *link) DeliverNetworkPacket(protocol tcpip.NetworkProtocolNumber, pkt *g
 }
 
 func (l *link) deliver(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) {
-	if !l.s.gate.express(protocol, pkt) {
-		l.Endpoint.DeliverNetworkPacket(protocol, pkt)
+	if l.s.gate.express(protocol, pkt) || carriesICMP(protocol, pkt) && l.s.icmp(protocol, pkt) {
+		return
 	}
+	l.Endpoint.DeliverNetworkPacket(protocol, pkt)
 }
 
 // martian reports whether a packet from outside has a loopback address, which no

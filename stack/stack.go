@@ -108,6 +108,7 @@ type Drops struct {
 	Martians      uint64 // packets from outside with a loopback address
 	Malformed     uint64 // segments to a listener whose header does not add up
 	Checksum      uint64 // segments to a listener with a wrong checksum
+	ICMP          uint64 // ICMP errors about TCP that are damaged or not for one address, and all in fragments
 	HeldOverflow  uint64 // segments beyond what is held for a connection being grafted
 	LaterOverflow uint64 // segments beyond what is queued for a second look
 	GraftFailures uint64 // connections that netstack did not take over

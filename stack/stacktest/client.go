@@ -245,7 +245,7 @@ func (c *Client) transmit(s Segment, seq uint32) {
 		s.Ack = int64(int32(ack - c.n.Base(0)))
 	}
 	b := s.Packet(c.local, c.remote, seq, ack)
-	c.lab.clock.AfterFunc(c.cfg.Delay, func() { c.lab.wire.deliver(b, c.name, s) })
+	c.lab.clock.AfterFunc(c.cfg.Delay, func() { c.lab.wire.deliver(packet{bytes: b, name: c.name, seg: s}) })
 }
 
 func (c *Client) acknowledge() { c.transmit(Segment{Flags: ACK}, c.nxt) }

@@ -109,7 +109,7 @@ func (p *Peer) send(s Segment) {
 	}
 	p.next = max(p.next, s.Seq+int64(length(s)))
 	b := s.Packet(p.local, p.remote, p.n.Own+uint32(s.Seq), ack)
-	p.lab.wire.deliver(b, p.name, s)
+	p.lab.wire.deliver(packet{bytes: b, name: p.name, seg: s})
 	p.lab.clock.Settle()
 }
 

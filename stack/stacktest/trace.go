@@ -110,7 +110,11 @@ func (lab *Lab) trace() string {
 		if p.toStack {
 			arrow = ">"
 		}
-		fmt.Fprintf(&b, "%s  %s %s %v\n", at(p.at), p.name, arrow, p.seg)
+		var what fmt.Stringer = p.seg
+		if p.icmp != nil {
+			what = p.icmp
+		}
+		fmt.Fprintf(&b, "%s  %s %s %v\n", at(p.at), p.name, arrow, what)
 	}
 	return b.String()
 }
@@ -122,6 +126,8 @@ type Packet struct {
 	ToStack bool
 	Client  string
 	Segment Segment
+	// ICMP is an ICMP error in place of a segment.
+	ICMP *ICMPError
 }
 
 // Packets returns every packet so far from number first on, counted from 0.
@@ -131,7 +137,7 @@ func (lab *Lab) Packets(first int) []Packet {
 	defer lab.wire.mu.Unlock()
 	var out []Packet
 	for _, p := range lab.wire.packets[min(first, len(lab.wire.packets)):] {
-		out = append(out, Packet{At: p.at, ToStack: p.toStack, Client: p.name, Segment: p.seg})
+		out = append(out, Packet{At: p.at, ToStack: p.toStack, Client: p.name, Segment: p.seg, ICMP: p.icmp})
 	}
 	return out
 }

@@ -30,8 +30,9 @@ type packet struct {
 	at      time.Duration // on the clock, since the lab was made
 	toStack bool
 	bytes   []byte
-	name    string  // of the client
-	seg     Segment // relative to the client's connection
+	name    string     // of the client
+	seg     Segment    // relative to the client's connection
+	icmp    *ICMPError // in place of a segment
 }
 
 // received is a segment on its way to a client.
@@ -96,9 +97,11 @@ func (w *wire) resolved(number int, seg Segment) {
 }
 
 // deliver hands a packet to the stack.
-func (w *wire) deliver(b []byte, name string, seg Segment) {
+func (w *wire) deliver(p packet) {
+	b := p.bytes
+	p.at, p.toStack = w.lab.clock.Elapsed(), true
 	w.mu.Lock()
-	w.packets = append(w.packets, packet{at: w.lab.clock.Elapsed(), toStack: true, bytes: b, name: name, seg: seg})
+	w.packets = append(w.packets, p)
 	w.mu.Unlock()
 	protocol := header.IPv4ProtocolNumber
 	if b[0]>>4 == 6 {
