@@ -1,6 +1,9 @@
 package stack
 
-import "reflect"
+import (
+	"reflect"
+	"sync"
+)
 
 // ConnCounters count what became of connections and of segments without a
 // listener, which is netstack's work, under the kernel's names. Those of the
@@ -11,6 +14,16 @@ type ConnCounters struct {
 	OutRsts     uint64 // RSTs sent, beyond those of the listeners
 	RetransSegs uint64 // segments sent again
 	TCPTimeouts uint64 // retransmission timers that fired
+
+	OutOfWindowIcmps uint64 // ICMP errors that quote a number not in flight
+	PAWSEstab        uint64 // segments of connections with an old timestamp
+	PAWSOldAck       uint64 // of these, ACKs that were overtaken, which are not answered
+	TCPChallengeACK  uint64 // ACKs that answer an acknowledgment of what was not sent, or long ago
+	TCPRcvQDrop      uint64 // segments for which a receive buffer had no memory
+
+	// Answers that tcp_invalid_ratelimit held back, by what would have been answered:
+	// an acknowledgment, an old timestamp, a number outside the window.
+	TCPACKSkippedChallenge, TCPACKSkippedPAWS, TCPACKSkippedSeq uint64
 }
 
 // Each calls f with every counter's name and value, in the order of the fields.
@@ -21,13 +34,28 @@ func (c *ConnCounters) Each(f func(name string, value uint64)) {
 	}
 }
 
-// ConnCounters returns what netstack has counted so far.
+// connCounts is the part of ConnCounters that is not netstack's to count.
+type connCounts struct {
+	mu sync.Mutex // a leaf
+	c  ConnCounters
+}
+
+// count changes counters that are not netstack's.
+func (s *Stack) count(change func(*ConnCounters)) {
+	s.counted.mu.Lock()
+	change(&s.counted.c)
+	s.counted.mu.Unlock()
+}
+
+// ConnCounters returns what was counted so far.
 func (s *Stack) ConnCounters() ConnCounters {
+	s.counted.mu.Lock()
+	c := s.counted.c
+	s.counted.mu.Unlock()
 	tcp := s.g.Stats().TCP
-	return ConnCounters{
-		EstabResets: tcp.EstablishedResets.Value(),
-		OutRsts:     tcp.ResetsSent.Value(),
-		RetransSegs: tcp.Retransmits.Value(),
-		TCPTimeouts: tcp.Timeouts.Value(),
-	}
+	c.EstabResets += tcp.EstablishedResets.Value()
+	c.OutRsts += tcp.ResetsSent.Value()
+	c.RetransSegs += tcp.Retransmits.Value()
+	c.TCPTimeouts += tcp.Timeouts.Value()
+	return c
 }

@@ -45,6 +45,7 @@ func (s *Stack) NewEndpoint(version6 bool) (*Endpoint, error) {
 	if version6 {
 		ep.SocketOptions().SetV6Only(true)
 	}
+	s.guardDialed(ep.(*tcp.Endpoint))
 	return s.newEndpoint(ep.(*tcp.Endpoint), wq), nil
 }
 

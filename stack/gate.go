@@ -54,7 +54,11 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 			return
 		}
 	case tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateClosing:
-		if isSYN(pkt) && g.closing(e, id, pkt) {
+		if isSYN(pkt) && g.closing(e, id, pkt) || !g.valid(e, id, pkt) {
+			return
+		}
+	case tcp.StateEstablished, tcp.StateCloseWait, tcp.StateLastAck:
+		if !g.valid(e, id, pkt) {
 			return
 		}
 	case tcp.StateConnecting, tcp.StateSynRecv:

@@ -213,6 +213,7 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 		return
 	}
 	adopt(ep, g.s.clock.NowMonotonic(), &gr.handshake)
+	g.s.guardAccepted(ep, gr)
 	gr.l.grafting(ep, gr)
 
 	g.mu.Lock()
@@ -229,7 +230,9 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 	}
 	g.inject(ep, id, seg)
 	for _, pkt := range gr.held {
-		g.s.gate.netstackTCP.QueuePacket(ep, id, pkt)
+		if g.s.gate.valid(ep, id, pkt) {
+			g.s.gate.netstackTCP.QueuePacket(ep, id, pkt)
+		}
 		pkt.DecRef()
 	}
 	delete(g.byFlow, id)

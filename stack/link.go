@@ -84,6 +84,11 @@ func martian(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) boo
 // WritePackets implements gstack.LinkWriter; netstack calls it.
 func (l *link) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	l.s.activity.Add(1)
+	for _, pkt := range pkts.AsSlice() {
+		if g, ok := pkt.Owner.(*guard); ok {
+			g.leaves(pkt)
+		}
+	}
 	for i, pkt := range pkts.AsSlice() {
 		if l.swallows(pkt) || l.isOwn(destination(pkt)) {
 			return l.writeSome(pkts.AsSlice(), i)

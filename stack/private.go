@@ -7,6 +7,7 @@ import (
 	"time"
 	"unsafe"
 
+	"gvisor.dev/gvisor/pkg/atomicbitops"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/seqnum"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -15,8 +16,9 @@ import (
 )
 
 // netstack has no way to say which initial sequence number and which timestamp
-// offset a passive connection uses, or what is known of its round trip, nor to ask what a connection in TIME-WAIT
-// expects next or how much of what was sent is not acknowledged. This file reaches
+// offset a passive connection uses, or what is known of its round trip, nor to ask what
+// a connection in TIME-WAIT expects next, how much of what was sent is not acknowledged,
+// how full a receive buffer is, or who owns an endpoint's packets. This file reaches
 // for those words, and it is the only place that touches anything private of netstack. Offsets are found by name and
 // type once; if netstack ever changes, every New fails with a message instead of
 // anything going wrong later.
@@ -39,6 +41,11 @@ var privateFields struct {
 	maxPayloadSize uintptr // sender.MaxPayloadSize int
 	outstanding    uintptr // sender.Outstanding int
 	sendBufferUsed uintptr // Endpoint.sndQueueInfo.SndBufUsed int
+
+	owner        uintptr // Endpoint.owner tcpip.PacketOwner
+	receiveUsed  uintptr // Endpoint.rcvMemUsed atomicbitops.Int32
+	receiveScale uintptr // receiver.RcvWndScale uint8
+	sendScale    uintptr // sender.SndWndScale uint8
 }
 
 // checkPrivateFields finds the offsets.
@@ -63,7 +70,7 @@ func checkPrivateFields() error {
 		kind := func(k reflect.Kind) func(reflect.Type) bool {
 			return func(t reflect.Type) bool { return t.Kind() == k }
 		}
-		isSeqnum := func(t reflect.Type) bool { return t == reflect.TypeFor[seqnum.Value]() }
+		isSeqnum := isType[seqnum.Value]
 
 		endpoint := reflect.TypeFor[tcp.Endpoint]()
 		var handshake, offset, receiver reflect.Type
@@ -86,8 +93,39 @@ func checkPrivateFields() error {
 		outer, queue = find(endpoint, "sndQueueInfo", kind(reflect.Struct))
 		p.sendBufferUsed, _ = find(queue, "SndBufUsed", kind(reflect.Int))
 		p.sendBufferUsed += outer
+
+		p.owner, _ = find(endpoint, "owner", isType[tcpip.PacketOwner])
+		p.receiveUsed, _ = find(endpoint, "rcvMemUsed", isType[atomicbitops.Int32])
+		p.receiveScale, _ = find(receiver, "RcvWndScale", kind(reflect.Uint8))
+		p.sendScale, _ = find(sender, "SndWndScale", kind(reflect.Uint8))
 	})
 	return p.err
+}
+
+func isType[T any](t reflect.Type) bool { return t == reflect.TypeFor[T]() }
+
+// ownerOf returns what SetOwner has set. That must have happened before the endpoint
+// left SYN-RECEIVED or CLOSED.
+func ownerOf(ep *tcp.Endpoint) tcpip.PacketOwner {
+	return *(*tcpip.PacketOwner)(unsafe.Add(unsafe.Pointer(ep), privateFields.owner))
+}
+
+// receiveMemory returns how much of its receive buffer an endpoint uses, in bytes, with
+// what a segment costs beside its payload.
+func receiveMemory(ep *tcp.Endpoint) int {
+	return int((*atomicbitops.Int32)(unsafe.Add(unsafe.Pointer(ep), privateFields.receiveUsed)).Load())
+}
+
+// scalesOf returns the window scales of a connection, of what it tells and of what it
+// hears; false before there is one. The caller holds the endpoint's lock.
+func scalesOf(ep *tcp.Endpoint) (receive, send uint8, ok bool) {
+	p := &privateFields
+	rcv := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), p.receiver))
+	snd := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), p.sender))
+	if rcv == nil || snd == nil {
+		return 0, 0, false
+	}
+	return *(*uint8)(unsafe.Add(rcv, p.receiveScale)), *(*uint8)(unsafe.Add(snd, p.sendScale)), true
 }
 
 // adopt gives an endpoint in SYN-RECEIVED the numbers that the client has been

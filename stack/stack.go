@@ -94,6 +94,10 @@ type Stack struct {
 	// of them; virtual time watches it.
 	activity atomic.Uint64
 	sysctls  [sysctlCount]atomic.Int64
+	counted  connCounts
+	// invalidRatelimit is tcp_invalid_ratelimit of the stack's profile, in
+	// nanoseconds.
+	invalidRatelimit atomic.Int64
 
 	mu        sync.RWMutex
 	closed    bool
@@ -198,6 +202,7 @@ func (s *Stack) build(cfg Config) error {
 		}
 	}
 	s.initSysctls()
+	s.limitAnswers()
 	if err := s.g.SetPortRange(firstPort, lastPort); err != nil {
 		return fmt.Errorf("stack: port range: %w", Errno(err))
 	}

@@ -112,6 +112,7 @@ func (s *Stack) SetSysctl(name, value string) error {
 	if err != nil {
 		return err
 	}
+	s.limitAnswers()
 	for _, l := range s.Listeners() {
 		s.mu.RLock()
 		sysctls := s.settings.of(l.q.Profile())
@@ -119,6 +120,16 @@ func (s *Stack) SetSysctl(name, value string) error {
 		l.setSysctls(sysctls)
 	}
 	return nil
+}
+
+// limitAnswers hands tcp_invalid_ratelimit on to those who answer segments of
+// connections.
+func (s *Stack) limitAnswers() {
+	s.mu.RLock()
+	limit := s.settings.of(s.profile).InvalidRatelimit
+	s.mu.RUnlock()
+	s.invalidRatelimit.Store(int64(limit))
+	s.g.SetOption(gstack.TCPInvalidRateLimitOption(limit))
 }
 
 // CheckSysctl returns the error that Stack.SetSysctl would.

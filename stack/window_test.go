@@ -1,0 +1,152 @@
+package stack_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ulisten/ulisten/listenq"
+	"github.com/ulisten/ulisten/stack/stacktest"
+)
+
+// scaled returns both ends of a connection with window scaling, and the shift of
+// the stack's windows.
+func scaled(lab *stacktest.Lab) (*stacktest.Peer, *stacktest.Conn, uint8) {
+	l := lab.Listen(":80", 5, nil)
+	p := lab.Peer("alice", l)
+	p.Send(stacktest.Segment{Flags: stacktest.SYN, Options: listenq.Options{MSS: 1460, WindowScaling: true}})
+	scale := p.Expect("SYN-ACK ws").Options.WindowScale
+	p.ACK()
+	return p, l.Accept(), scale
+}
+
+// edges returns the right edge of the window in everything that the stack has sent.
+func edges(p *stacktest.Peer, scale uint8) []int64 {
+	var all []int64
+	for _, r := range p.Received() {
+		shift := scale
+		if r.Segment.Flags.Has(stacktest.SYN) {
+			shift = 0
+		}
+		all = append(all, r.Segment.Ack+int64(r.Segment.Window)<<shift)
+	}
+	return all
+}
+
+// The right edge of a window never moves to the left (RFC 9293, section 3.8.6), however
+// the sizes of what arrives fit the unit of the window.
+func TestTheWindowNeverShrinks(t *testing.T) {
+	for _, size := range []int{1, 3, 127, 129, 524, 576, 1460} {
+		lab := stacktest.New(t, stacktest.Config{})
+		p, c, scale := scaled(lab)
+		seq := int64(1)
+		for i := range 700 {
+			told := edges(p, scale)
+			if seq+int64(size) > told[len(told)-1] {
+				break // the window is used up
+			}
+			p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 1, Payload: make([]byte, size)})
+			seq += int64(size)
+			if i%50 == 49 {
+				c.TryRead(make([]byte, 100))
+			}
+		}
+		told := edges(p, scale)
+		for i := 1; i < len(told); i++ {
+			require.GreaterOrEqual(t, told[i], told[i-1], "segments of %d bytes: answer %d", size, i)
+		}
+		require.Equal(t, seq, p.Received()[len(told)-1].Segment.Ack, "segments of %d bytes: all was taken", size)
+		lab.ExpectCounter("TCPRcvQDrop", 0)
+	}
+}
+
+// A peer that fills the window with small segments finds room for all of them, and
+// then a window that is shut.
+func TestWhatIsOfferedFits(t *testing.T) {
+	for _, size := range []int{100, 300, 524} {
+		lab := stacktest.New(t, stacktest.Config{})
+		p, c, scale := scaled(lab)
+		sent := 0
+		for sent < 4<<20 {
+			told := edges(p, scale)
+			n := min(size, int(told[len(told)-1])-1-sent)
+			if n == 0 {
+				break
+			}
+			p.Send(stacktest.Segment{Flags: ack, Seq: int64(1 + sent), Ack: 1, Payload: make([]byte, n)})
+			sent += n
+		}
+		lab.ExpectCounter("TCPRcvQDrop", 0)
+		require.Equal(t, int64(1+sent), p.Received()[len(p.Received())-1].Segment.Ack, "all was taken")
+		require.Less(t, sent, 1<<20, "and it ended")
+
+		read := 0
+		for read < sent {
+			n, err := c.TryRead(make([]byte, 1<<16))
+			require.NoError(t, err)
+			read += n
+		}
+		told := edges(p, scale)
+		require.Greater(t, told[len(told)-1], int64(1+sent), "the window is open again")
+	}
+}
+
+// Data for which a smaller buffer has no memory is answered with a window that is
+// shut, while what it acknowledges counts (tcp_data_queue, TCPRcvQDrop): a kernel does
+// so.
+func TestNoMemoryShutsTheWindow(t *testing.T) {
+	lab := stacktest.New(t, stacktest.Config{})
+	p, c := established(lab)
+	c.Write(strings.Repeat("x", 1000))
+	p.Expect("ACK seq=1 len=1000")
+	require.NoError(t, c.Stack().SetReadBuffer(1000))
+	seq := int64(1)
+	taken := 0
+	for range 5 {
+		p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 1, Payload: []byte(strings.Repeat("y", 1000))})
+		seq += 1000
+		if r := p.Received(); r[len(r)-1].Segment.Window == 0 {
+			break
+		}
+		taken++
+		p.Expect("ACK seq=1001 len=0")
+	}
+	require.Greater(t, taken, 0)
+	p.Expect("ACK seq=1001 len=0 win=0")
+	require.Equal(t, int64(1+1000*taken), p.Received()[len(p.Received())-1].Segment.Ack)
+	lab.ExpectCounter("TCPRcvQDrop", 1)
+
+	p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 1001, Payload: []byte("more")})
+	p.Expect("ACK seq=1001 len=0 win=0")
+	lab.Advance(10e9)
+	p.ExpectNothing() // the acknowledgment has counted
+
+	require.Equal(t, 1000*taken, len(c.Read()))
+	require.Greater(t, p.Expect("ACK seq=1001 len=0").Window, uint16(0))
+	p.Send(stacktest.Segment{Flags: ack, Seq: int64(1 + 1000*taken), Ack: 1001, Payload: []byte("again")})
+	require.Equal(t, "again", c.Read())
+}
+
+// What lies between the edge that was told and the one that netstack keeps loses
+// nothing of what it acknowledges.
+func TestAcknowledgmentsAtTheEdgeCount(t *testing.T) {
+	lab := stacktest.New(t, stacktest.Config{})
+	p, c, scale := scaled(lab)
+	c.Write("x")
+	p.Expect("ACK seq=1 len=1")
+	seq := int64(1)
+	for {
+		told := edges(p, scale)
+		n := min(1459, told[len(told)-1]-seq)
+		if n == 0 {
+			break
+		}
+		p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 1, Payload: make([]byte, n)})
+		seq += n
+	}
+	p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 2})
+	n := len(p.Received())
+	lab.Advance(10e9)
+	require.Len(t, p.Received(), n, "the byte is not repeated")
+}
