@@ -156,11 +156,11 @@ func (c *Conn) TryRead(b []byte) (int, error) {
 		return 0, err
 	}
 	w := tcpip.SliceWriter(b)
-	res, err := c.ep.Read(&w, tcpip.ReadOptions{})
+	n, err := c.e.Read(&w, tcpip.ReadOptions{})
 	if err != nil {
 		return 0, c.streamError("read", err)
 	}
-	return res.Count, nil
+	return n, nil
 }
 
 // readTo reads once, as soon as there is something.
@@ -169,11 +169,10 @@ func (c *Conn) readTo(w io.Writer) (int, error) {
 		return 0, err
 	}
 	for {
-		res, err := c.ep.Read(w, tcpip.ReadOptions{})
+		n, err := c.e.Read(w, tcpip.ReadOptions{})
 		switch err.(type) {
 		case nil:
-			c.ep.ModerateRecvBuf(res.Count)
-			return res.Count, nil
+			return n, nil
 		case *tcpip.ErrWouldBlock:
 			if err := c.await("read", c.readable, &c.readDeadline); err != nil {
 				return 0, err

@@ -102,11 +102,10 @@ func (a *arrived) Read(b []byte) (int, error) {
 		return 0, nil
 	}
 	w := tcpip.SliceWriter(b)
-	res, err := a.c.ep.Read(&w, tcpip.ReadOptions{})
+	n, err := a.c.e.Read(&w, tcpip.ReadOptions{})
 	if err != nil {
 		a.err = err
 		return 0, io.ErrUnexpectedEOF // the connection was reset meanwhile
 	}
-	a.c.ep.ModerateRecvBuf(res.Count)
-	return res.Count, nil
+	return n, nil
 }

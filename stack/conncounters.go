@@ -20,6 +20,7 @@ type ConnCounters struct {
 	PAWSOldAck       uint64 // of these, ACKs that were overtaken, which are not answered
 	TCPChallengeACK  uint64 // ACKs that answer an acknowledgment of what was not sent, or long ago
 	TCPRcvQDrop      uint64 // segments for which a receive buffer had no memory
+	BeyondWindow     uint64 // segments beyond a window that was shut for that
 
 	// Answers that tcp_invalid_ratelimit held back, by what would have been answered:
 	// an acknowledgment, an old timestamp, a number outside the window.

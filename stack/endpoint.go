@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"io"
 	"net/netip"
 	"sync/atomic"
 	"syscall"
@@ -119,6 +120,17 @@ func bindEndpoint(ep *tcp.Endpoint, b *Binding) error {
 		return Errno(err)
 	}
 	return nil
+}
+
+// Read takes what has arrived, or looks at it, as recv(2) does that never waits. Its
+// errors are netstack's.
+func (e *Endpoint) Read(w io.Writer, opts tcpip.ReadOptions) (int, tcpip.Error) {
+	res, err := e.ep.Read(w, opts)
+	if err == nil && !opts.Peek {
+		e.ep.ModerateRecvBuf(res.Count)
+		guardOf(e.ep).reopen()
+	}
+	return res.Count, err
 }
 
 // Shutdown is shutdown(2) on a connection.

@@ -14,7 +14,7 @@ import (
 // nearly everything that a segment in its window says: which numbers are in flight,
 // which timestamp was the last, and how far the window has been opened. The gate
 // judges by it what arrives (validate.go), and the link keeps it up to date with
-// what netstack sends (window.go).
+// what netstack sends, and mends the windows in that (window.go).
 //
 // It hangs on the endpoint as the owner of its packets (tcpip.Endpoint.SetOwner),
 // which netstack passes on with every segment that it sends and uses for nothing
@@ -22,6 +22,7 @@ import (
 type guard struct {
 	s  *Stack
 	ep *tcp.Endpoint
+	id gstack.TransportEndpointID // known once begun
 
 	// mu is a leaf: nothing else is locked under it.
 	mu sync.Mutex
@@ -37,9 +38,10 @@ type guard struct {
 	// told is the last acknowledgment number that was sent, RCV.NXT or a little
 	// behind.
 	told seqnum.Value
-	// accepts is the right edge up to which netstack takes segments, and edge the one
-	// that the peer was told.
-	accepts, edge seqnum.Value
+	// edge is the furthest right edge of a window that the peer was told.
+	edge seqnum.Value
+	// reopened is the edge for which reopen has asked.
+	reopened seqnum.Value
 	// receiveScale and sendScale are the shifts of the windows told and heard.
 	receiveScale, sendScale uint8
 	scaled                  bool // both are known
@@ -84,6 +86,7 @@ func (s *Stack) guardAccepted(ep *tcp.Endpoint, gr *graft) {
 	g := &guard{
 		s:      s,
 		ep:     ep,
+		id:     gr.id,
 		begun:  true,
 		una:    iss + 1,
 		nxt:    iss + 1,
@@ -99,7 +102,6 @@ func (s *Stack) guardAccepted(ep *tcp.Endpoint, gr *graft) {
 		scale = gr.l.offer.windowScale
 	}
 	g.receiveScale = uint8(scale)
-	g.accepts = g.edge
 	g.window = uint32(gr.window) << g.sendScale
 	g.recentAt = s.now()
 	ep.SetOwner(g)

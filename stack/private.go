@@ -45,6 +45,7 @@ var privateFields struct {
 	owner        uintptr // Endpoint.owner tcpip.PacketOwner
 	receiveUsed  uintptr // Endpoint.rcvMemUsed atomicbitops.Int32
 	receiveScale uintptr // receiver.RcvWndScale uint8
+	rcvWnd       uintptr // receiver.rcvWnd seqnum.Size
 	sendScale    uintptr // sender.SndWndScale uint8
 }
 
@@ -96,6 +97,7 @@ func checkPrivateFields() error {
 
 		p.owner, _ = find(endpoint, "owner", isType[tcpip.PacketOwner])
 		p.receiveUsed, _ = find(endpoint, "rcvMemUsed", isType[atomicbitops.Int32])
+		p.rcvWnd, _ = find(receiver, "rcvWnd", isType[seqnum.Size])
 		p.receiveScale, _ = find(receiver, "RcvWndScale", kind(reflect.Uint8))
 		p.sendScale, _ = find(sender, "SndWndScale", kind(reflect.Uint8))
 	})
@@ -114,6 +116,13 @@ func ownerOf(ep *tcp.Endpoint) tcpip.PacketOwner {
 // what a segment costs beside its payload.
 func receiveMemory(ep *tcp.Endpoint) int {
 	return int((*atomicbitops.Int32)(unsafe.Add(unsafe.Pointer(ep), privateFields.receiveUsed)).Load())
+}
+
+// accept tells a connection the receive window that its last segment has told, in
+// bytes. The caller holds the endpoint's lock.
+func accept(ep *tcp.Endpoint, window seqnum.Size) {
+	rcv := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), privateFields.receiver))
+	*(*seqnum.Size)(unsafe.Add(rcv, privateFields.rcvWnd)) = window
 }
 
 // scalesOf returns the window scales of a connection, of what it tells and of what it

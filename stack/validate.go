@@ -20,12 +20,13 @@ const (
 	discard
 	// acknowledge forgets it and has netstack answer with an ACK.
 	acknowledge
-	// lift gives netstack what the segment acknowledges, in a segment that it takes,
-	// and if there is more in it also the segment.
+	// lift gives netstack what the segment acknowledges in a segment of its own first.
 	lift
-	// refuse is lift for a segment whose data there is no memory for: it is forgotten,
+	// refuse is lift for a segment whose data there is no memory for: that is forgotten,
 	// and the peer told to stop.
 	refuse
+	// stop is refuse for a segment beyond the window, which acknowledges nothing.
+	stop
 )
 
 const (
@@ -71,13 +72,12 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 	case acknowledge: // what netstack has already, which it answers
 		answer = segmentOut{flags: header.TCPFlagAck, seq: uint32(r.told - 1), ack: uint32(r.una)}
 	case lift, refuse:
-		answer = segmentOut{flags: header.TCPFlagAck, seq: uint32(r.accepts), ack: h.AckNumber(), window: int(h.WindowSize())}
+		answer = segmentOut{flags: header.TCPFlagAck, seq: uint32(r.told), ack: h.AckNumber(), window: int(h.WindowSize())}
 		if val, ecr, ok := timestampOf(h); ok {
 			answer.options = timestampOption(buf[:], val, ecr)
 		}
 	}
-	if j == refuse {
-		answer.seq = uint32(r.told)
+	if j == refuse || j == stop {
 		last = r.shut(lastBuf[:])
 	}
 	r.mu.Unlock()
@@ -89,10 +89,13 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 		g.inject(r.ep, id, answer, 1)
 	case lift:
 		g.inject(r.ep, id, answer, 0)
-		return sequenceLength(h.Flags(), payload) > 0
+		return true
 	case refuse:
 		g.inject(r.ep, id, answer, 0)
 		g.s.count(func(c *ConnCounters) { c.TCPRcvQDrop++ })
+		g.s.send(id, last)
+	case stop:
+		g.s.count(func(c *ConnCounters) { c.BeyondWindow++ })
 		g.s.send(id, last)
 	}
 	return false
@@ -115,8 +118,11 @@ func (g *guard) judge(h header.TCP, payload int) judgement {
 		}
 	}
 	if seq.Add(length).LessThan(g.told) || g.edge.LessThan(seq) { // tcp_sequence
-		if length > 0 {
-			return pass // netstack answers it, and takes nothing of it
+		switch {
+		case payload > 0 && g.full():
+			return stop
+		case length > 0:
+			return pass // netstack answers it
 		}
 		return g.limited(func(c *ConnCounters) { c.TCPACKSkippedSeq++ }, nil)
 	}
@@ -139,11 +145,10 @@ func (g *guard) judge(h header.TCP, payload int) judgement {
 		g.recent, g.recentAt = stamp, g.s.now()
 	}
 
-	shut := g.accepts == g.told
 	switch {
-	case payload > 0 && full(g.ep):
+	case payload > 0 && g.full():
 		return refuse
-	case g.accepts.LessThan(seq), shut && length > 0 && seq == g.told:
+	case length > 0 && g.edge == g.told: // a probe of a window that is shut
 		return lift
 	}
 	return pass

@@ -22,7 +22,7 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 	seq := seqnum.Value(h.SequenceNumber())
 	end := seq.Add(sequenceLength(flags, pkt.Data().Size()))
 	if !g.begun {
-		g.begun = true
+		g.begun, g.id = true, idOfOutgoing(pkt)
 		g.una, g.nxt = seq, end
 	} else if g.nxt.LessThan(end) {
 		g.nxt = end
@@ -62,60 +62,82 @@ func (g *guard) remember(pkt *gstack.PacketBuffer) {
 	}
 }
 
-// promise returns the window to tell in place of netstack's, in units of the scale,
-// and takes note of both. The lock is held.
+// promise returns the window to tell in place of netstack's, in units of the scale.
+// The lock is held, and the endpoint locked.
 //
 // netstack rounds its window down to the scale's unit, so that the right edge told
 // moves to the left as data arrives, and then takes nothing beyond it, although it
-// was told. A window must not shrink (RFC 9293, section 3.8.6; RFC 7323, section
-// 2.4), so the edge that was told stays, rounded up where it must be, as Linux does
-// (tcp_select_window); what arrives between the two edges is taken care of by the
-// gate. And netstack's window is half of the free memory, of which small segments
-// take more than double their payload: the edge moves on only by what such segments
-// leave room for (Linux scaling_ratio).
+// was told, nor what such a segment acknowledges. A window must not shrink (RFC 9293,
+// section 3.8.6; RFC 7323, section 2.4): the edge that was told stays, rounded up to a
+// unit as Linux does (tcp_select_window), and netstack is told so. And netstack's window
+// is half of the free memory, of which small segments take more than double their
+// payload: the edge moves on only by what they leave room for (Linux scaling_ratio).
+// Where that is short, the edge is rounded down, by less than a unit of what was told
+// before, and what arrives up to that is taken all the same.
 func (g *guard) promise(window int) int {
 	unit := seqnum.Size(1) << g.receiveScale
-	g.accepts = g.told.Add(seqnum.Size(window) << g.receiveScale)
-	if fits := g.fits(); fits < window {
-		window = fits
-	}
-	edge := g.told.Add(seqnum.Size(window) << g.receiveScale)
-	if edge.LessThan(g.edge) {
-		left := g.told.Size(g.edge)
-		if rounded := int((left + unit - 1) >> g.receiveScale); rounded <= 0xffff {
-			window = rounded
+	room := g.room()
+	window = min(window, room)
+	if left := g.told.Size(g.edge); g.told.Add(seqnum.Size(window) << g.receiveScale).LessThan(g.edge) {
+		window = int((left + unit - 1) >> g.receiveScale)
+		if window > room && (g.payload >= uint32(unit) || g.free() < g.bufferSize()/4) {
+			window = int(left >> g.receiveScale)
 		}
-		edge = g.told.Add(seqnum.Size(window) << g.receiveScale)
+		window = min(window, mostWindow)
 	}
-	g.edge = edge
+	if edge := g.told.Add(seqnum.Size(window) << g.receiveScale); g.edge.LessThan(edge) {
+		g.edge = edge
+	}
+	if g.scaled {
+		accept(g.ep, (g.told.Size(g.edge)+unit-1)&^(unit-1))
+	}
 	return window
 }
 
-// fits returns how large a window the free memory of the receive buffer has room for,
-// in units of the scale, if segments go on as they came. The lock is held.
-func (g *guard) fits() int {
-	const most = 0xffff
-	payload := int(g.payload)
-	if payload == 0 || payload >= tcp.SegOverheadSize {
-		return most
-	}
-	free := int(g.ep.SocketOptions().GetReceiveBufferSize()) - receiveMemory(g.ep)
-	if free <= 0 {
-		return 0
-	}
+// mostWindow is the largest value of the window field.
+const mostWindow = 0xffff
 
-	return min(free*payload/(payload+segmentCost)>>g.receiveScale, most)
+// room returns how large a window the free memory of the receive buffer has room for,
+// in units of the scale, if segments go on as they came. The lock is held.
+func (g *guard) room() int {
+	free := g.free()
+	half := free / 2 // wndFromSpace
+	if payload := int(g.payload); payload > 0 && payload < segmentCost {
+		half = free * payload / (payload + segmentCost)
+	}
+	return min(half>>g.receiveScale, mostWindow)
 }
+
+func (g *guard) bufferSize() int { return int(g.ep.SocketOptions().GetReceiveBufferSize()) }
+
+// free returns how much memory a receive buffer has left, in bytes.
+func (g *guard) free() int { return max(g.bufferSize()-receiveMemory(g.ep), 0) }
 
 // segmentCost is what netstack charges a receive buffer for a segment beyond its
 // payload, in bytes, headers that stay in the packet included.
 const segmentCost = tcp.SegOverheadSize + header.TCPMinimumSize
 
+// reopen has the peer told of a window that was nearly shut and that a read has
+// opened, where netstack, which counts on larger segments, sees no need to
+// (tcp_cleanup_rbuf).
+func (g *guard) reopen() {
+	g.mu.Lock()
+	told, room := int(g.told.Size(g.edge)), g.room()<<g.receiveScale
+	small := min(g.s.link.mtu()-header.IPv4MinimumSize-header.TCPMinimumSize, g.bufferSize()/4)
+	due := g.begun && g.edge != g.reopened && told < small && room >= small
+	if due {
+		g.reopened = g.edge
+	}
+	answer := segmentOut{flags: header.TCPFlagAck, seq: uint32(g.told - 1), ack: uint32(g.una)}
+	g.mu.Unlock()
+	if due {
+		g.s.gate.inject(g.ep, g.id, answer, 1)
+	}
+}
+
 // full reports whether netstack would drop a segment with payload for want of memory
 // (segmentQueue.enqueue).
-func full(ep *tcp.Endpoint) bool {
-	return receiveMemory(ep) > int(ep.SocketOptions().GetReceiveBufferSize())
-}
+func (g *guard) full() bool { return receiveMemory(g.ep) > g.bufferSize() }
 
 // shut returns the answer to data that there is no memory for: an ACK that closes the
 // window at once, the one case in which Linux moves its edge to the left

@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,13 +65,13 @@ func TestTheWindowNeverShrinks(t *testing.T) {
 // A peer that fills the window with small segments finds room for all of them, and
 // then a window that is shut.
 func TestWhatIsOfferedFits(t *testing.T) {
-	for _, size := range []int{100, 300, 524} {
+	for _, size := range []int{100, 300, 524, 1460} {
 		lab := stacktest.New(t, stacktest.Config{})
 		p, c, scale := scaled(lab)
 		sent := 0
 		for sent < 4<<20 {
 			told := edges(p, scale)
-			n := min(size, int(told[len(told)-1])-1-sent)
+			n := min(size, int(slices.Max(told))-1-sent)
 			if n == 0 {
 				break
 			}
@@ -103,16 +104,13 @@ func TestNoMemoryShutsTheWindow(t *testing.T) {
 	require.NoError(t, c.Stack().SetReadBuffer(1000))
 	seq := int64(1)
 	taken := 0
-	for range 5 {
+	for range 2 {
 		p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 1, Payload: []byte(strings.Repeat("y", 1000))})
 		seq += 1000
-		if r := p.Received(); r[len(r)-1].Segment.Window == 0 {
-			break
-		}
 		taken++
 		p.Expect("ACK seq=1001 len=0")
 	}
-	require.Greater(t, taken, 0)
+	p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 1001, Payload: []byte(strings.Repeat("y", 1000))})
 	p.Expect("ACK seq=1001 len=0 win=0")
 	require.Equal(t, int64(1+1000*taken), p.Received()[len(p.Received())-1].Segment.Ack)
 	lab.ExpectCounter("TCPRcvQDrop", 1)

@@ -17,7 +17,7 @@ func (t *tcpSocket) receive(m *message, flags int) (int, error) {
 	}
 	t.mu.Lock()
 	t.sync()
-	state, ep := t.state(), t.ep
+	state, ep, conn := t.state(), t.ep, t.conn
 	t.mu.Unlock()
 	switch {
 	case state == tcp.StateListen:
@@ -28,12 +28,9 @@ func (t *tcpSocket) receive(m *message, flags int) (int, error) {
 	var failed tcpip.Error
 	if ep != nil && m.len() > 0 {
 		w := m.writer(flags&unix.MSG_TRUNC != 0)
-		res, err := ep.Read(w, tcpip.ReadOptions{Peek: flags&unix.MSG_PEEK != 0})
+		n, err := conn.Read(w, tcpip.ReadOptions{Peek: flags&unix.MSG_PEEK != 0})
 		if err == nil {
-			if flags&unix.MSG_PEEK == 0 {
-				ep.ModerateRecvBuf(res.Count)
-			}
-			return res.Count, nil
+			return n, nil
 		}
 		failed = err
 	}
