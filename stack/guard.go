@@ -55,6 +55,8 @@ type guard struct {
 	answeredAt time.Duration
 	// payload is the size of the segments that arrive, in bytes, smoothed.
 	payload uint32
+	// fragmentable says that the path is too narrow to insist on whole packets.
+	fragmentable bool
 	// ttl and tos are those of the last packet sent, for those that are ours.
 	ttl, tos uint8
 }

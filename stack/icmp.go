@@ -55,7 +55,11 @@ func (s *Stack) icmp(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuf
 	ep, ok := s.g.FindTransportEndpoint(protocol, header.TCPProtocolNumber, e.id, nicID).(*tcp.Endpoint)
 	// What is being grafted is established for its client, so that no error can
 	// end it (tcp_v4_err); netstack still connects.
-	return !ok || ep.EndpointState() == tcp.StateListen || s.grafts.has(e.id)
+	if !ok || ep.EndpointState() == tcp.StateListen || s.grafts.has(e.id) {
+		return true
+	}
+	g := guardOf(ep)
+	return g != nil && !g.heeds(&e, b)
 }
 
 // carriesICMP reports whether a packet may hold an ICMP message. It is asked for

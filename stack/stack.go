@@ -95,6 +95,7 @@ type Stack struct {
 	activity atomic.Uint64
 	sysctls  [sysctlCount]atomic.Int64
 	counted  connCounts
+	ident    atomic.Uint32 // of the last packet that may be fragmented
 	// invalidRatelimit is tcp_invalid_ratelimit of the stack's profile, in
 	// nanoseconds.
 	invalidRatelimit atomic.Int64

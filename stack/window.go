@@ -28,6 +28,9 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 		g.nxt = end
 	}
 	g.remember(pkt)
+	if g.fragmentable {
+		g.s.fragment(pkt)
+	}
 	if flags&(header.TCPFlagAck|header.TCPFlagSyn|header.TCPFlagRst) != header.TCPFlagAck {
 		return
 	}
