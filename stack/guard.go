@@ -38,8 +38,9 @@ type guard struct {
 	// told is the last acknowledgment number that was sent, RCV.NXT or a little
 	// behind.
 	told seqnum.Value
-	// edge is the furthest right edge of a window that the peer was told.
-	edge seqnum.Value
+	// edge is the right edge of the window that the peer was told, and farthest the one
+	// of all that it was told: it differs after a window had to be shut.
+	edge, farthest seqnum.Value
 	// reopened is the edge for which reopen has asked.
 	reopened seqnum.Value
 	// receiveScale and sendScale are the shifts of the windows told and heard.
@@ -106,6 +107,7 @@ func (s *Stack) guardAccepted(ep *tcp.Endpoint, gr *graft) {
 	g.receiveScale = uint8(scale)
 	g.window = uint32(gr.window) << g.sendScale
 	g.recentAt = s.now()
+	g.farthest = g.edge
 	ep.SetOwner(g)
 }
 

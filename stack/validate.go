@@ -20,7 +20,8 @@ const (
 	discard
 	// acknowledge forgets it and has netstack answer with an ACK.
 	acknowledge
-	// lift gives netstack what the segment acknowledges in a segment of its own first.
+	// lift gives netstack what the segment acknowledges in a segment of its own, and
+	// then the segment if there is more in it.
 	lift
 	// refuse is lift for a segment whose data there is no memory for: that is forgotten,
 	// and the peer told to stop.
@@ -89,7 +90,7 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 		g.inject(r.ep, id, answer, 1)
 	case lift:
 		g.inject(r.ep, id, answer, 0)
-		return true
+		return sequenceLength(h.Flags(), payload) > 0
 	case refuse:
 		g.inject(r.ep, id, answer, 0)
 		g.s.count(func(c *ConnCounters) { c.TCPRcvQDrop++ })
@@ -117,13 +118,12 @@ func (g *guard) judge(h header.TCP, payload int) judgement {
 			return j
 		}
 	}
-	if seq.Add(length).LessThan(g.told) || g.edge.LessThan(seq) { // tcp_sequence
-		switch {
-		case payload > 0 && g.full():
-			return stop
-		case length > 0:
-			return pass // netstack answers it
-		}
+	switch old, beyond := seq.Add(length).LessThan(g.told), g.edge.LessThan(seq); { // tcp_sequence
+	case payload > 0 && beyond && g.full():
+		return stop
+	case length > 0 && (old || beyond):
+		return pass // netstack answers it
+	case old || g.farthest.LessThan(seq):
 		return g.limited(func(c *ConnCounters) { c.TCPACKSkippedSeq++ }, nil)
 	}
 	if g.nxt.LessThan(ack) || ack.LessThan(g.una.Add(-seqnum.Size(min(uint64(g.window), g.acked)))) { // tcp_ack
@@ -148,7 +148,8 @@ func (g *guard) judge(h header.TCP, payload int) judgement {
 	switch {
 	case payload > 0 && g.full():
 		return refuse
-	case length > 0 && g.edge == g.told: // a probe of a window that is shut
+	case length > 0 && g.edge == g.told, // a probe of a window that is shut
+		g.edge.LessThan(seq): // an ACK from before it was shut
 		return lift
 	}
 	return pass

@@ -91,6 +91,9 @@ func (g *guard) promise(window int) int {
 	if edge := g.told.Add(seqnum.Size(window) << g.receiveScale); g.edge.LessThan(edge) {
 		g.edge = edge
 	}
+	if g.farthest.LessThan(g.edge) {
+		g.farthest = g.edge
+	}
 	if g.scaled {
 		accept(g.ep, (g.told.Size(g.edge)+unit-1)&^(unit-1))
 	}

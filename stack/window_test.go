@@ -115,14 +115,21 @@ func TestNoMemoryShutsTheWindow(t *testing.T) {
 	require.Equal(t, int64(1+1000*taken), p.Received()[len(p.Received())-1].Segment.Ack)
 	lab.ExpectCounter("TCPRcvQDrop", 1)
 
-	p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 1001, Payload: []byte("more")})
+	p.Send(stacktest.Segment{Flags: ack, Seq: seq + 1000, Ack: 1001, Payload: []byte("beyond")})
 	p.Expect("ACK seq=1001 len=0 win=0")
+	lab.ExpectCounter("BeyondWindow", 1)
 	lab.Advance(10e9)
 	p.ExpectNothing() // the acknowledgment has counted
 
+	c.Write("z")
+	p.Expect("ACK seq=1001 len=1 win=0")
+	p.Send(stacktest.Segment{Flags: ack, Seq: seq + 1000, Ack: 1002}) // as after the data refused
+	lab.Advance(10e9)
+	p.ExpectNothing() // this one, too
+
 	require.Equal(t, 1000*taken, len(c.Read()))
-	require.Greater(t, p.Expect("ACK seq=1001 len=0").Window, uint16(0))
-	p.Send(stacktest.Segment{Flags: ack, Seq: int64(1 + 1000*taken), Ack: 1001, Payload: []byte("again")})
+	require.Greater(t, p.Expect("ACK seq=1002 len=0").Window, uint16(0))
+	p.Send(stacktest.Segment{Flags: ack, Seq: int64(1 + 1000*taken), Ack: 1002, Payload: []byte("again")})
 	require.Equal(t, "again", c.Read())
 }
 
