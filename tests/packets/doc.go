@@ -36,7 +36,7 @@
 // for the options: none are none, <...> are any, and the value of a timestamp
 // (TS val 600 ecr 1500) counts in ms from the first one that a script gives. A
 // segment longer than the MSS stands for the segments that carry it, all of the
-// same length but the last. The payload is a pattern by sequence number, and is
+// same length but the last, whatever is pushed. The payload is a pattern by sequence number, and is
 // checked wherever it arrives. [ttl 42] and [tos 0x10] before the flags are fields
 // of the IP header: hop limit and traffic class in IPv6.
 //

@@ -112,12 +112,17 @@ func (p *player) compare(s *Segment, r *received, size *int) error {
 		return fmt.Errorf("it should be from %v to %v, and is from %v to %v", p.flow.stack, p.flow.peer, r.flow.stack, r.flow.peer)
 	}
 	flags, payload := r.tcp.Flags(), r.payload()
-	seq := p.relative(r.tcp.SequenceNumber())
-	// The kernel marks the ends of its bursts.
-	isPart := len(payload) > 0 && len(payload) < s.Len && (*size == 0 || len(payload) == *size) &&
-		flags|header.TCPFlagPsh == header.TCPFlagAck|header.TCPFlagPsh
+	seq := p.relative(r)
+	isPart := len(payload) > 0 && len(payload) < s.Len && (*size == 0 || len(payload) == *size)
+	want := s.Flags
+	if isPart || *size != 0 { // each stack pushes where it likes
+		want, flags = want&^header.TCPFlagPsh, flags&^header.TCPFlagPsh
+	}
+	if isPart {
+		want &^= header.TCPFlagFin
+	}
 	switch {
-	case flags != s.Flags && !isPart:
+	case flags != want:
 		return fmt.Errorf("its flags are wrong")
 	case seq != s.Seq:
 		return fmt.Errorf("its number is wrong")
@@ -146,9 +151,15 @@ func (p *player) compare(s *Segment, r *received, size *int) error {
 	return nil
 }
 
-// relative is a sequence number of the stack as scripts have it. A reset for what
-// no connection is known of has its own.
-func (p *player) relative(seq uint32) uint32 { return seq - p.isn }
+// relative is the sequence number of a segment of the stack as scripts have it. The
+// reset that answers a segment without ACK has the number 0 (RFC 9293, 3.10.7.1).
+func (p *player) relative(r *received) uint32 {
+	seq := r.tcp.SequenceNumber()
+	if seq == 0 && r.tcp.Flags() == header.TCPFlagRst|header.TCPFlagAck {
+		return 0
+	}
+	return seq - p.isn
+}
 
 // toWire turns the numbers in options to the stack into those on the wire.
 func (p *player) toWire(options []option) []option {
@@ -199,7 +210,7 @@ func (p *player) rounded(options, like []option) []option {
 
 // show shows a segment of the stack as scripts have it.
 func (p *player) show(at time.Duration, r *received) string {
-	return fmt.Sprintf("%8s > %s", seconds(at), describe(r.tcp, p.relative(r.tcp.SequenceNumber()), r.tcp.AckNumber()-peerISN, p.rounded(wireOptions(r), nil)))
+	return fmt.Sprintf("%8s > %s", seconds(at), describe(r.tcp, p.relative(r), r.tcp.AckNumber()-peerISN, p.rounded(wireOptions(r), nil)))
 }
 
 // describe shows a segment with relative numbers.

@@ -3,14 +3,11 @@
 package packets
 
 import (
-	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -82,19 +79,6 @@ func (m *ours) Early() time.Duration { return OurTolerance }
 func (m *ours) Late(time.Duration) time.Duration { return OurTolerance }
 
 func (m *ours) SetSysctl(name, value string) error { return m.stack.SetSysctl(name, value) }
-
-// tcpInfo returns TCP_INFO.
-func tcpInfo(c Calls, fd int) (*unix.TCPInfo, error) {
-	b := make([]byte, unix.SizeofTCPInfo)
-	if _, err := c.Getsockopt(fd, unix.SOL_TCP, unix.TCP_INFO, b); err != nil {
-		return nil, err
-	}
-	info := new(unix.TCPInfo)
-	if _, err := binary.Decode(b, binary.NativeEndian, info); err != nil {
-		return nil, fmt.Errorf("read TCP_INFO: %w", err)
-	}
-	return info, nil
-}
 
 // A wire is the link of the stack; it notes what the stack sends.
 type wire struct {

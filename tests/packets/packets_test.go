@@ -26,7 +26,7 @@ const (
 	openFile = "open.txt"
 	// attempts are how often the kernel may try: it is the script that is tested
 	// there, and a machine that stands still for a moment says nothing about it.
-	attempts = 5
+	attempts = 10
 	// playedAtOnce bounds the scripts under way: nearly all of their time is
 	// waiting.
 	playedAtOnce = 32

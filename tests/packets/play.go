@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -216,7 +217,7 @@ func (p *player) pass(until time.Duration) error {
 func (p *player) retry() error {
 	w := p.waiting
 	result, err := p.make(w.call)
-	if waits(err) && w.call.Error == 0 {
+	if waits(err) {
 		return nil
 	}
 	p.waiting = nil
@@ -318,6 +319,14 @@ func (p *player) assert(a Assertion) error {
 		}
 	}
 	return nil
+}
+
+// tcpInfo returns TCP_INFO.
+func tcpInfo(c Calls, fd int) (*unix.TCPInfo, error) {
+	info := new(unix.TCPInfo)
+	b := unsafe.Slice((*byte)(unsafe.Pointer(info)), unix.SizeofTCPInfo)
+	_, err := c.Getsockopt(fd, unix.SOL_TCP, unix.TCP_INFO, b)
+	return info, err
 }
 
 // inject gives the stack a segment.
