@@ -307,7 +307,7 @@ func (l *Listener) reset(seg *Segment, why Reason, out *Outcome) {
 		out.Seq = seg.Ack
 	} else {
 		out.RSTACK = true
-		out.Ack = seg.end()
+		out.Ack = seg.End()
 	}
 }
 

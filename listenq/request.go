@@ -17,7 +17,7 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 	}
 
 	badEcho := r.echoReject(&seg.Options)
-	acceptable := !oldTimestamp && !badEcho && inWindow(seg.Seq, seg.end(), next, next+min(l.cfg.Window, maxWindow))
+	acceptable := !oldTimestamp && !badEcho && inWindow(seg.Seq, seg.End(), next, next+min(l.cfg.Window, maxWindow))
 
 	if seg.Flags.Has(RST) {
 		l.rstForRequest(now, r, s, seg, acceptable, out)
@@ -49,7 +49,7 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 		out.decide(Drop, NoACKFlag)
 		return
 	}
-	if r.timeouts < l.deferTimes && seg.end() == next {
+	if r.timeouts < l.deferTimes && seg.End() == next {
 		r.acked = true
 		l.counters.TCPDeferAcceptDrop++
 		out.decide(Drop, DeferAccept)
@@ -213,7 +213,7 @@ func (l *Listener) removeRequest(s slot, out *Outcome) {
 // was sent less than tcp_invalid_ratelimit ago. Data is never limited
 // (tcp_oow_rate_limited).
 func (l *Listener) rateLimited(now time.Duration, r *request, seg *Segment) bool {
-	if seg.Seq != seg.end() && !seg.Flags.Has(SYN) {
+	if seg.Seq != seg.End() && !seg.Flags.Has(SYN) {
 		return false
 	}
 	if now-r.lastAnswer < l.sysctls.InvalidRatelimit {

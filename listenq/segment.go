@@ -69,13 +69,17 @@ type Segment struct {
 	// TimeWait marks a SYN for a flow whose previous connection is in TIME-WAIT
 	// and may be replaced by it (RFC 9293, section 3.10.7.4).
 	TimeWait bool
+	// ISS is the initial sequence number that a connection takes whose SYN has
+	// TimeWait set, beyond the old connection's (tcp_tw_isn); 0 leaves it to the
+	// listener.
+	ISS uint32
 	// Proven says that a round trip time is known for the client's address from
 	// an earlier, closed connection (Linux tcp_peer_is_proven).
 	Proven bool
 }
 
-// end is the sequence number behind the segment; SYN and FIN count as one.
-func (s *Segment) end() uint32 {
+// End is the sequence number behind the segment; SYN and FIN count as one.
+func (s *Segment) End() uint32 {
 	end := s.Seq + uint32(s.Len)
 	if s.Flags.Has(SYN) {
 		end++

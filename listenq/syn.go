@@ -64,6 +64,9 @@ func (l *Listener) newSYN(now time.Duration, seg *Segment, hash flowHash, out *O
 	peer := l.agreed(seg.Options)
 	r.irs = seg.Seq
 	r.iss = hash.initialSequence(now)
+	if seg.TimeWait && seg.ISS != 0 {
+		r.iss = seg.ISS
+	}
 	if l.profile.Cookies.InEverySYNACK {
 		r.iss = l.cookie(now, &seg.Flow, seg.Seq, l.cookieData(&seg.Flow, peer))
 	}

@@ -45,6 +45,8 @@ type Binding struct {
 	// that it was opened to.
 	ep     *tcp.Endpoint
 	remote netip.AddrPort
+	// waiting counts its connections in TIME-WAIT.
+	waiting int
 }
 
 // bindings are all bindings of a stack by port. The lock comes before netstack's
@@ -65,14 +67,13 @@ func (s *Stack) Bind(local netip.AddrPort, o BindOptions) (*Binding, error) {
 	b := &Binding{s: s, local: local, options: o, bound: true}
 	s.bindings.mu.Lock()
 	defer s.bindings.mu.Unlock()
-	if local.Port() != 0 && s.bindings.conflict(b) {
-		return nil, syscall.EADDRINUSE
-	}
-	port, err := s.g.ReservePort(s.g.SecureRNG(), b.reservation(), nil)
+	_, err := s.g.ReservePort(s.g.SecureRNG(), b.reservation(), func(port uint16) (bool, tcpip.Error) {
+		b.local = netip.AddrPortFrom(local.Addr(), port)
+		return !s.bindings.conflict(b), nil
+	})
 	if err != nil {
 		return nil, Errno(err)
 	}
-	b.local = netip.AddrPortFrom(local.Addr(), port)
 	s.bindings.add(b)
 	return b, nil
 }
@@ -114,24 +115,15 @@ func (b *Binding) listen(on bool) error {
 	return nil
 }
 
-// connection enters a connection with a local port of its own; parent is the
-// binding of the socket that has accepted it, from which it inherits, or nil.
+// connection enters a connection that the socket of parent has accepted, from which
+// it inherits.
 func (s *Stack) connection(ep *tcp.Endpoint, local netip.AddrPort, parent *Binding) *Binding {
 	b := &Binding{s: s, local: local, ep: ep}
 	s.bindings.mu.Lock()
 	defer s.bindings.mu.Unlock()
-	if parent != nil {
-		b.options = parent.options
-	}
+	b.options = parent.options
 	s.bindings.add(b)
 	return b
-}
-
-// connects says that a connection to a peer uses the binding from now on.
-func (b *Binding) connects(ep *tcp.Endpoint, remote netip.AddrPort) {
-	b.s.bindings.mu.Lock()
-	defer b.s.bindings.mu.Unlock()
-	b.ep, b.remote = ep, remote
 }
 
 // opens reports whether a connection from a local port was opened from this side.
@@ -153,6 +145,15 @@ func (b *Binding) ended(ep *tcp.Endpoint) {
 	if b.ep == ep { // and not one that has followed it
 		b.ep = nil
 	}
+	b.s.bindings.tidy(b)
+}
+
+// waits says that a connection in TIME-WAIT begins (+1) or ceases (-1) to use the
+// binding.
+func (b *Binding) waits(n int) {
+	b.s.bindings.mu.Lock()
+	defer b.s.bindings.mu.Unlock()
+	b.waiting += n
 	b.s.bindings.tidy(b)
 }
 
@@ -186,7 +187,7 @@ func (t *bindings) add(b *Binding) {
 
 // tidy forgets a binding that nobody uses.
 func (t *bindings) tidy(b *Binding) {
-	if b.bound || b.ep != nil {
+	if b.bound || b.ep != nil || b.waiting > 0 {
 		return
 	}
 	owners := t.byPort[b.local.Port()]

@@ -25,6 +25,12 @@ type ConnCounters struct {
 	// Answers that tcp_invalid_ratelimit held back, by what would have been answered:
 	// an acknowledgment, an old timestamp, a number outside the window.
 	TCPACKSkippedChallenge, TCPACKSkippedPAWS, TCPACKSkippedSeq uint64
+
+	TW                    uint64 // connections that came to TIME-WAIT
+	TWRecycled            uint64 // those that connect(2) replaced
+	TCPTimeWaitOverflow   uint64 // those without TIME-WAIT, beyond tcp_max_tw_buckets
+	PAWSTimewait          uint64 // segments for TIME-WAIT with an old timestamp
+	TCPACKSkippedTimeWait uint64 // ACKs of TIME-WAIT that tcp_invalid_ratelimit held back
 }
 
 // Each calls f with every counter's name and value, in the order of the fields.

@@ -10,6 +10,8 @@ import (
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/ulisten/ulisten/listenq"
 )
 
 // Clock returns the time that the stack follows: Config.Clock, or real time.
@@ -79,18 +81,18 @@ func (e *Endpoint) Remote() netip.AddrPort { return e.remote }
 // is free, ENETUNREACH and EHOSTUNREACH.
 func (e *Endpoint) Connect(b *Binding, remote netip.AddrPort) error {
 	remote = netip.AddrPortFrom(remote.Addr().Unmap().WithZone(""), remote.Port())
-	if b != nil {
-		if err := bindEndpoint(e.ep, b); err != nil {
-			return err
-		}
-		b.connects(e.ep, remote)
+	b, errno := e.s.bindings.connect(e, b, remote)
+	if errno != nil {
+		return errno
+	}
+	if err := bindEndpoint(e.ep, b); err != nil {
+		b.ended(e.ep)
+		return err
 	}
 	e.remote = remote
 	err := e.ep.Connect(tcpip.FullAddress{Addr: toAddress(remote.Addr()), Port: remote.Port()})
 	if _, ok := err.(*tcpip.ErrConnectStarted); !ok {
-		if b != nil {
-			b.ended(e.ep)
-		}
+		b.ended(e.ep)
 		switch err.(type) {
 		case *tcpip.ErrNoPortAvailable:
 			return syscall.EADDRNOTAVAIL
@@ -99,9 +101,6 @@ func (e *Endpoint) Connect(b *Binding, remote netip.AddrPort) error {
 	}
 	id := e.ep.Info().(*gstack.TransportEndpointInfo).ID
 	e.local = netip.AddrPortFrom(fromAddress(id.LocalAddress), id.LocalPort)
-	if b == nil {
-		b = e.s.connection(e.ep, e.local, nil)
-	}
 	e.binding.Store(b)
 	e.NotifyEvent(0) // it may be over already
 	return syscall.EINPROGRESS
@@ -132,6 +131,9 @@ func (e *Endpoint) Read(w io.Writer, opts tcpip.ReadOptions) (int, tcpip.Error) 
 	}
 	return res.Count, err
 }
+
+// flow returns the connection's addresses and ports.
+func (e *Endpoint) flow() listenq.Flow { return listenq.NewFlow(e.local, e.remote) }
 
 // Shutdown is shutdown(2) on a connection.
 func (e *Endpoint) Shutdown(how tcpip.ShutdownFlags) error {
@@ -172,6 +174,7 @@ func (e *Endpoint) NotifyEvent(waiter.EventMask) {
 	switch e.ep.EndpointState() {
 	case tcp.StateTimeWait:
 		e.s.proven.add(e.remote.Addr())
+		e.s.timeWaits.enter(e)
 		return
 	case tcp.StateClose:
 		// netstack ends a connection this way also when a RST meets
@@ -184,6 +187,7 @@ func (e *Endpoint) NotifyEvent(waiter.EventMask) {
 		return
 	}
 	e.over()
+	e.s.timeWaits.left(e)
 	if q := e.queued.Load(); q != nil {
 		e.s.later.do(q.reset)
 	}

@@ -12,7 +12,16 @@ import (
 // RepeatSYNACK has netstack's side send a SYN-ACK, as its own timer does when a
 // handshake is not finished after a second.
 func RepeatSYNACK(s *Stack, local, remote netip.AddrPort) {
-	seg := segmentOut{flags: header.TCPFlagSyn | header.TCPFlagAck}
+	write(s, segmentOut{flags: header.TCPFlagSyn | header.TCPFlagAck}, local, remote)
+}
+
+// RefuseSegment has netstack's side send a RST, as it does for segments that were
+// still queued to an endpoint when that ended.
+func RefuseSegment(s *Stack, local, remote netip.AddrPort) {
+	write(s, segmentOut{flags: header.TCPFlagRst}, local, remote)
+}
+
+func write(s *Stack, seg segmentOut, local, remote netip.AddrPort) {
 	pkt := seg.packet(toAddress(local.Addr()), toAddress(remote.Addr()), local.Port(), remote.Port())
 	defer pkt.DecRef()
 	var one gstack.PacketBufferList

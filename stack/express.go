@@ -46,6 +46,9 @@ func (g *gate) express(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketB
 		return false
 	}
 	seg := segmentOf(id, t, len(t)-int(t.DataOffset()))
+	if g.s.timeWaits.has(seg.Flow) {
+		return false
+	}
 	l.segment(&seg, arrival{ep: l.ep, id: id, pkt: pkt})
 	return true
 }

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/seqnum"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
@@ -42,19 +41,31 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 			g.listening(l, id, pkt)
 			return
 		}
+	case tcp.StateTimeWait:
+		if g.timeWait(id, pkt) {
+			return
+		}
+		if isSYN(pkt) { // netstack is not done with the FIN
+			g.closing(e, id, pkt)
+			return
+		}
 	case tcp.StateClose:
+		// A connection that came to TIME-WAIT since the demuxer looked.
+		if g.timeWait(id, pkt) {
+			return
+		}
 		// A listener closed since the demuxer looked: netstack would hand a SYN
 		// to one that shares its port past the gate.
 		if l := g.s.listenerAt(id); l != nil && l.hashed.Load() && isSYN(pkt) {
 			g.listening(l, id, pkt)
 			return
 		}
-	case tcp.StateTimeWait:
-		if l := g.s.listenerAt(id); l != nil && g.timeWait(l, e, id, pkt) {
+	case tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateClosing:
+		if isSYN(pkt) {
+			g.closing(e, id, pkt)
 			return
 		}
-	case tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateClosing:
-		if isSYN(pkt) && g.closing(e, id, pkt) || !g.valid(e, id, pkt) {
+		if !g.valid(e, id, pkt) {
 			return
 		}
 	case tcp.StateEstablished, tcp.StateCloseWait, tcp.StateLastAck:
@@ -71,7 +82,7 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 
 // listening takes a segment that no connection claims.
 func (g *gate) listening(l *Listener, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) {
-	if g.s.grafts.hold(id, pkt) {
+	if g.s.grafts.hold(id, pkt) || g.timeWait(id, pkt) {
 		return
 	}
 	seg, ok := g.parse(id, pkt)
@@ -106,43 +117,84 @@ func (g *gate) lookAgain(l *Listener, id gstack.TransportEndpointID, pkt *gstack
 	}
 }
 
-// timeWait takes a segment of a connection in TIME-WAIT if it is a SYN that may
-// replace it, or belongs to the request that such a SYN made.
-func (g *gate) timeWait(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
-	if g.s.grafts.hold(id, pkt) {
-		return true
-	}
-	seg, ok := g.parse(id, pkt)
-	switch {
-	case !ok:
-		return true
-	case l.holds(seg.Flow):
-		l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
-		return true
-	case opens(seg.Flags):
-		g.reopen(l, ep, id, pkt, seg)
-		return true
-	default:
-		// Anything else with a SYN flag would make netstack give up TIME-WAIT.
-		return seg.Flags.Has(listenq.SYN)
-	}
-}
-
-// closing takes a SYN for a connection that may be about to reach TIME-WAIT.
-func (g *gate) closing(ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
-	l := g.s.listenerAt(id)
-	if l == nil {
+// timeWait takes a segment of a connection in TIME-WAIT; false means that there is
+// none. A SYN that may replace it goes to the listener, as the first of a new
+// connection (tcp_v4_rcv, label do_time_wait).
+func (g *gate) timeWait(id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
+	if g.s.timeWaits.count.Load() == 0 {
 		return false
+	}
+	flow := flowOf(id)
+	if !g.s.timeWaits.has(flow) {
+		if !g.s.timeWaits.isLeaving(flow) {
+			return false
+		}
+		g.unclaimed(id, pkt)
+		return true
 	}
 	seg, ok := g.parse(id, pkt)
 	if !ok {
 		return true
 	}
-	if !opens(seg.Flags) {
-		return false
+	l := g.s.opener(id, seg.Flags)
+	verdict, iss, ok := g.s.timeWaits.answer(id, &seg, l != nil)
+	if ok && verdict == twSYN && l != nil {
+		seg.TimeWait, seg.ISS = true, iss
+		l.segment(&seg, arrival{ep: l.ep, id: id, pkt: pkt})
 	}
-	g.reopen(l, ep, id, pkt, seg)
-	return true
+	return ok
+}
+
+// opener returns the listener that a client reaches which begins on a flow; nil if
+// there is none, or the flags are not those of a client that begins.
+func (s *Stack) opener(id gstack.TransportEndpointID, f listenq.Flags) *Listener {
+	if !renews(f) {
+		return nil
+	}
+	l := s.listenerAt(id)
+	if l == nil || l.shut.Load() || !l.hashed.Load() {
+		return nil
+	}
+	return l
+}
+
+// unclaimed takes a segment that no connection claims, although netstack still has
+// an endpoint for it.
+func (g *gate) unclaimed(id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) {
+	l := g.s.listenerAt(id)
+	if l == nil {
+		g.netstackTCP.HandleUnknownDestinationPacket(id, pkt)
+		return
+	}
+	if seg, ok := g.parse(id, pkt); ok && !g.s.grafts.hold(id, pkt) {
+		l.segment(&seg, arrival{ep: l.ep, id: id, pkt: pkt})
+	}
+}
+
+// closing takes a SYN for a connection that this side has closed. A client that
+// reuses its port is quick: its SYN can be here while netstack is still busy with
+// the FIN that leads to TIME-WAIT, so wait until it has nothing to do.
+func (g *gate) closing(ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) {
+	pkt = pkt.IncRef()
+	ok := g.s.later.do(func() {
+		defer pkt.DecRef()
+		g.s.idle.wait(g.s.g)
+		found := g.s.g.FindTransportEndpoint(pkt.NetworkProtocolNumber, header.TCPProtocolNumber, id, pkt.NICID)
+		switch e, _ := found.(*tcp.Endpoint); {
+		case e == nil:
+			g.HandleUnknownDestinationPacket(id, pkt)
+		case e != ep || !g.timeWait(id, pkt):
+			if e == ep {
+				g.netstackTCP.QueuePacket(e, id, pkt)
+			} else {
+				g.QueuePacket(e, id, pkt)
+			}
+		}
+	})
+	if !ok {
+		pkt.DecRef()
+		g.s.drop(func(d *Drops) { d.LaterOverflow++ })
+	}
 }
 
 // opens reports whether flags are those of a client that begins.
@@ -153,38 +205,6 @@ func opens(f listenq.Flags) bool {
 func isSYN(pkt *gstack.PacketBuffer) bool {
 	h := header.TCP(pkt.TransportHeader().Slice())
 	return len(h) >= header.TCPMinimumSize && h.Flags()&header.TCPFlagSyn != 0
-}
-
-// reopen decides about a SYN for a connection that this side has closed. It may
-// replace one in TIME-WAIT (tcp_timewait_state_process). A client that reuses
-// its port is quick: its SYN can be here while netstack is still busy with the
-// FIN that leads to TIME-WAIT, so wait for that first.
-func (g *gate) reopen(l *Listener, ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer, seg listenq.Segment) {
-	pkt = pkt.IncRef()
-	ok := g.s.later.do(func() {
-		defer pkt.DecRef()
-		ep.LockUser()
-		state, timestamps, recent := ep.EndpointState(), ep.SendTSOk, ep.RecentTS
-		seg.TimeWait = state == tcp.StateTimeWait &&
-			(expects(ep).LessThan(seqnum.Value(seg.Seq)) ||
-				timestamps && seg.Options.Timestamps && int32(seg.Options.TSVal-recent) > 0)
-		ep.UnlockUser()
-
-		found := g.s.g.FindTransportEndpoint(pkt.NetworkProtocolNumber, header.TCPProtocolNumber, id, pkt.NICID)
-		switch e, _ := found.(*tcp.Endpoint); {
-		case e == nil: // the listener is gone too
-		case e != ep:
-			g.QueuePacket(e, id, pkt)
-		case seg.TimeWait:
-			l.segment(&seg, arrival{ep: ep, id: id, pkt: pkt})
-		default:
-			g.netstackTCP.QueuePacket(ep, id, pkt)
-		}
-	})
-	if !ok {
-		pkt.DecRef()
-		g.s.drop(func(d *Drops) { d.LaterOverflow++ })
-	}
 }
 
 // parse checks a segment and turns it into what listenq decides about. Segments

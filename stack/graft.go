@@ -8,7 +8,6 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/seqnum"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
@@ -32,7 +31,7 @@ const (
 
 // An arrival is a segment on its way through the gate.
 type arrival struct {
-	ep  *tcp.Endpoint // the listener's, or one in TIME-WAIT
+	ep  *tcp.Endpoint // the listener's
 	id  gstack.TransportEndpointID
 	pkt *gstack.PacketBuffer
 }
@@ -46,6 +45,7 @@ type graft struct {
 	window    uint16        // of the segment that completed the handshake
 	syn       segmentOut    // what netstack gets
 	since     time.Duration // when it was promoted
+	injected  bool          // netstack has the SYN
 	held      []*gstack.PacketBuffer
 }
 
@@ -95,48 +95,37 @@ func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a 
 	}
 	g.mu.Unlock()
 
-	if a.ep.EndpointState() == tcp.StateTimeWait {
-		g.replace(a.ep, gr)
-	} else {
+	if g.s.timeWaits.isLeaving(gr.conn.Flow) {
+		// The flow's old connection, which came to TIME-WAIT a moment ago, is in
+		// the way until netstack has ended it; timeWaits.left begins again.
+		return
+	}
+	if g.claim(a.id) != nil {
 		g.inject(a.ep, a.id, gr.syn)
 	}
 }
 
-// replace begins with a flow whose old connection is in TIME-WAIT. netstack ends
-// that when it gets a SYN whose number is beyond what it expects; what listenq
-// takes, it must take. If the old connection has ended by itself meanwhile, the
-// SYN goes to the listening endpoint.
-func (g *grafts) replace(old *tcp.Endpoint, gr *graft) {
-	ok := g.s.later.do(func() {
-		old.LockUser()
-		timeWait := old.EndpointState() == tcp.StateTimeWait
-		if timeWait {
-			expect(old, seqnum.Value(gr.syn.seq-1))
-		}
-		old.UnlockUser()
-		if timeWait {
-			g.inject(old, gr.id, gr.syn)
-		} else {
-			g.again(gr.id)
-		}
-	})
-	if !ok { // expire ends the graft
-		g.s.drop(func(d *Drops) { d.LaterOverflow++ })
+// claim returns the graft of a flow for the one who is to inject its SYN; nil if
+// there is none, or another has.
+func (g *grafts) claim(id gstack.TransportEndpointID) *graft {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gr := g.byFlow[id]
+	if gr == nil || gr.injected {
+		return nil
 	}
+	gr.injected = true
+	return gr
 }
 
-// again begins once more with a flow that is still to be grafted, if nothing is
-// in the way.
+// again begins with a flow that is still to be grafted, if nothing is in the way.
 func (g *grafts) again(id gstack.TransportEndpointID) {
-	g.mu.Lock()
-	gr, ok := g.byFlow[id]
-	g.mu.Unlock()
-	if !ok {
-		return
-	}
 	protocol := networkProtocol(fromAddress(id.RemoteAddress))
 	ep, ok := g.s.g.FindTransportEndpoint(protocol, header.TCPProtocolNumber, id, nicID).(*tcp.Endpoint)
-	if ok && ep.EndpointState() == tcp.StateListen {
+	if !ok || ep.EndpointState() != tcp.StateListen {
+		return
+	}
+	if gr := g.claim(id); gr != nil {
 		g.inject(gr.l.ep, id, gr.syn)
 	}
 }
@@ -247,6 +236,11 @@ func (g *grafts) stray(ep *tcp.Endpoint, id gstack.TransportEndpointID) {
 	g.s.logger.Debug("netstack began a handshake by itself", "client", id.RemoteAddress)
 	g.s.later.do(func() {
 		ep.Abort()
+		g.mu.Lock()
+		if gr := g.byFlow[id]; gr != nil {
+			gr.injected = false
+		}
+		g.mu.Unlock()
 		g.again(id)
 	})
 }

@@ -94,9 +94,13 @@ func (g *lingering) close() {
 	g.count.Store(0)
 }
 
-// HandleUnknownDestinationPacket is called for a segment that no socket claims;
-// netstack answers it with the RST of RFC 9293, section 3.10.7.1.
+// HandleUnknownDestinationPacket is called for a segment that no endpoint claims. If
+// it is of no connection in TIME-WAIT, netstack answers it with the RST of RFC 9293,
+// section 3.10.7.1.
 func (g *gate) HandleUnknownDestinationPacket(id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) gstack.UnknownDestinationPacketDisposition {
+	if g.timeWait(id, pkt) {
+		return gstack.UnknownDestinationPacketHandled
+	}
 	if g.s.lingering.count.Load() > 0 {
 		h := header.TCP(pkt.TransportHeader().Slice())
 		if len(h) >= header.TCPMinimumSize && int(h.DataOffset()) >= header.TCPMinimumSize && int(h.DataOffset()) <= len(h) {

@@ -103,7 +103,9 @@ func (l *link) writeSome(pkts []*gstack.PacketBuffer, i int) (int, tcpip.Error) 
 	for n, pkt := range pkts {
 		switch {
 		case n >= i && l.swallows(pkt):
-			l.s.grafts.synack(pkt)
+			if header.TCP(pkt.TransportHeader().Slice()).Flags()&header.TCPFlagRst == 0 {
+				l.s.grafts.synack(pkt)
+			}
 		case n >= i && l.isOwn(destination(pkt)):
 			l.turnRound(pkt)
 		default:
@@ -122,14 +124,24 @@ func (l *link) writeOne(pkt *gstack.PacketBuffer) tcpip.Error {
 	return err
 }
 
-// swallows reports whether pkt, which netstack made, is a SYN-ACK that must not
-// go out.
+// swallows reports whether pkt, which netstack made, must not go out: the SYN-ACK of
+// a graft, or a RST for a segment that came while netstack gave up a connection in
+// TIME-WAIT.
 func (l *link) swallows(pkt *gstack.PacketBuffer) bool {
 	if pkt.TransportProtocolNumber != header.TCPProtocolNumber {
 		return false
 	}
 	h := header.TCP(pkt.TransportHeader().Slice())
-	return len(h) >= header.TCPMinimumSize && h.Flags() == header.TCPFlagSyn|header.TCPFlagAck && l.s.grafts.wants(pkt)
+	if len(h) < header.TCPMinimumSize {
+		return false
+	}
+	switch f := h.Flags(); {
+	case f == header.TCPFlagSyn|header.TCPFlagAck:
+		return l.s.grafts.wants(pkt)
+	case f&header.TCPFlagRst != 0:
+		return l.s.timeWaits.has(flowOf(idOfOutgoing(pkt)))
+	}
+	return false
 }
 
 // turnRound delivers a packet that the stack has sent to itself.

@@ -16,9 +16,9 @@ import (
 )
 
 // netstack has no way to say which initial sequence number and which timestamp
-// offset a passive connection uses, or what is known of its round trip, nor to ask what
-// a connection in TIME-WAIT expects next, how much of what was sent is not acknowledged,
-// how full a receive buffer is, or who owns an endpoint's packets. This file reaches
+// offset a passive connection uses, or what is known of its round trip, nor to ask how
+// much of what was sent is not acknowledged, how full a receive buffer is, or who owns
+// an endpoint's packets. This file reaches
 // for those words, and it is the only place that touches anything private of netstack. Offsets are found by name and
 // type once; if netstack ever changes, every New fails with a message instead of
 // anything going wrong later.
@@ -33,7 +33,6 @@ var privateFields struct {
 	noSample  uintptr // handshake.sampleRTTWithTSOnly bool
 	tsOffset  uintptr // Endpoint.TSOffset.milliseconds uint32
 	receiver  uintptr // Endpoint.rcv *receiver
-	rcvNxt    uintptr // receiver.RcvNxt seqnum.Value
 
 	sender         uintptr // Endpoint.snd *sender
 	rto            uintptr // sender.RTO time.Duration
@@ -84,7 +83,6 @@ func checkPrivateFields() error {
 		p.tsOffset, _ = find(offset, "milliseconds", kind(reflect.Uint32))
 		p.tsOffset += outer
 		p.receiver, receiver = find(endpoint, "rcv", kind(reflect.Pointer))
-		p.rcvNxt, _ = find(receiver, "RcvNxt", isSeqnum)
 		var sender, queue reflect.Type
 		p.sender, sender = find(endpoint, "snd", kind(reflect.Pointer))
 		p.rto, _ = find(sender, "RTO", func(t reflect.Type) bool { return t == reflect.TypeFor[time.Duration]() })
@@ -171,16 +169,10 @@ func distrust(ep *tcp.Endpoint, h *listenq.Handshake) {
 	}
 }
 
-// expects returns the next sequence number that an endpoint in TIME-WAIT
-// expects. The caller holds the endpoint's lock.
-func expects(ep *tcp.Endpoint) seqnum.Value { return *rcvNxt(ep) }
-
-// expect changes it. The caller holds the endpoint's lock.
-func expect(ep *tcp.Endpoint, next seqnum.Value) { *rcvNxt(ep) = next }
-
-func rcvNxt(ep *tcp.Endpoint) *seqnum.Value {
-	rcv := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), privateFields.receiver))
-	return (*seqnum.Value)(unsafe.Add(rcv, privateFields.rcvNxt))
+// tsOffsetOf returns what is added to the clock for timestamps. The caller holds the
+// endpoint's lock.
+func tsOffsetOf(ep *tcp.Endpoint) uint32 {
+	return *(*uint32)(unsafe.Add(unsafe.Pointer(ep), privateFields.tsOffset))
 }
 
 // sent is how it stands with what an endpoint has sent.

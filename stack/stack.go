@@ -17,6 +17,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"github.com/ulisten/ulisten/listenq"
@@ -79,6 +80,8 @@ type Stack struct {
 	later  later
 	// lingering are closed listeners that still have requests.
 	lingering lingering
+	timeWaits timeWaits
+	idle      idle
 	proven    proven
 	bindings  bindings
 	logger    *slog.Logger
@@ -160,6 +163,7 @@ func New(cfg Config) (*Stack, error) {
 	}
 	s.grafts.init(s)
 	s.later.init(s.clock)
+	s.timeWaits.init(s)
 	s.link = newLink(s, cfg.Link, cfg.Addresses)
 	if err := s.build(cfg); err != nil {
 		s.link.Close()
@@ -204,6 +208,10 @@ func (s *Stack) build(cfg Config) error {
 	}
 	s.initSysctls()
 	s.limitAnswers()
+	none := tcpip.TCPTimeWaitTimeoutOption(0) // see timeWaits
+	if err := s.g.SetTransportProtocolOption(tcp.ProtocolNumber, &none); err != nil {
+		return fmt.Errorf("stack: TIME-WAIT: %w", Errno(err))
+	}
 	if err := s.g.SetPortRange(firstPort, lastPort); err != nil {
 		return fmt.Errorf("stack: port range: %w", Errno(err))
 	}
@@ -234,6 +242,8 @@ func (s *Stack) Close() error {
 	}
 	s.lingering.close()
 	s.grafts.close()
+	s.timeWaits.close()
+	s.idle.close()
 	s.g.Close()
 	s.later.close()
 	// The link goes first: waiting for it while it still delivers could wait

@@ -20,6 +20,9 @@ type sysctl int
 
 const (
 	tcpFinTimeout sysctl = iota
+	tcpMaxTWBuckets
+	tcpRFC1337
+	tcpTWReuse
 	sysctlCount
 )
 
@@ -40,6 +43,11 @@ var sysctlRules = [sysctlCount]sysctlRule{
 			g.SetTransportProtocolOption(tcp.ProtocolNumber, &o)
 		},
 	},
+	// The kernel's default is half of its hash table of connections, which grows
+	// with memory up to 2^19 places: 131072 from 16 GB on (tcp_init).
+	tcpMaxTWBuckets: {name: "net.ipv4.tcp_max_tw_buckets", most: 1<<31 - 1, value: 131072},
+	tcpRFC1337:      {name: "net.ipv4.tcp_rfc1337", most: 255, value: 0}, // proc_dou8vec_minmax
+	tcpTWReuse:      {name: "net.ipv4.tcp_tw_reuse", most: 2, value: 2},
 }
 
 // SysctlNames returns the names that Stack.Sysctl and Stack.SetSysctl know, sorted.

@@ -132,12 +132,14 @@ func (c *VirtualClock) drive(call string) (release func()) {
 func (c *VirtualClock) settle() {
 	for {
 		c.mu.Lock()
-		now := c.now
 		stacks := c.stacks
 		c.mu.Unlock()
 		for _, s := range stacks {
 			s.quiesce()
 		}
+		c.mu.Lock()
+		now := c.now
+		c.mu.Unlock()
 		if !c.fire(now) {
 			return
 		}

@@ -24,19 +24,12 @@ type Replayed struct {
 	Pcap []byte
 	// Ladder shows what the listeners decided.
 	Ladder string
+	// Trace is every packet, one a line.
+	Trace string
 }
 
 // Replay plays a scenario on the full stack, in virtual time.
 func Replay(sc *Scenario) (*Replayed, error) {
-	sysctls := listenq.DefaultSysctls()
-	for _, name := range sc.Sysctls.Names {
-		if !slices.Contains(listenq.SysctlNames(), name) {
-			continue // nothing that a listen queue knows
-		}
-		if err := sysctls.Set(name, fmt.Sprint(sc.Sysctls.Of[name])); err != nil {
-			return nil, fmt.Errorf("%s: %w", sc.ID, err)
-		}
-	}
 	r := &replay{
 		sc:    sc,
 		peers: make(map[peerKey]*stacktest.Peer),
@@ -48,12 +41,12 @@ func Replay(sc *Scenario) (*Replayed, error) {
 	for name, a := range sc.Conns.Of {
 		r.names[a.AddrPort()] = name
 	}
-	cfg := stacktest.Config{
-		Addresses: []netip.Prefix{netip.PrefixFrom(sc.Server.IP, 16)},
-		Sysctls:   &sysctls,
-	}
+	cfg := stacktest.Config{Addresses: []netip.Prefix{netip.PrefixFrom(sc.Server.IP, 16)}}
 	err := stacktest.Play(cfg, func(lab *stacktest.Lab) {
 		r.lab = lab
+		for _, name := range sc.Sysctls.Names {
+			r.sysctl(name, sc.Sysctls.Of[name])
+		}
 		for i := range sc.Steps {
 			end := sc.Duration
 			if i+1 < len(sc.Steps) {
@@ -66,7 +59,7 @@ func Replay(sc *Scenario) (*Replayed, error) {
 		}
 		var b bytes.Buffer
 		r.err = lab.WritePcap(&b)
-		r.out.Pcap, r.out.Ladder = b.Bytes(), lab.Ladder()
+		r.out.Pcap, r.out.Ladder, r.out.Trace = b.Bytes(), lab.Ladder(), lab.Trace()
 	})
 	if err = errors.Join(r.err, err); err != nil {
 		return nil, err
@@ -264,12 +257,17 @@ func (r *replay) call(s *Step) (*Result, error) {
 		st := l.Stats()
 		return &Result{State: stateListen, Unacked: &st.AcceptQueue, Sacked: &st.Limit}, nil
 	case "sysctl":
-		if slices.Contains(listenq.SysctlNames(), s.Key) {
-			r.lab.SetSysctl(s.Key, fmt.Sprint(*s.Value))
-		}
+		r.sysctl(s.Key, *s.Value)
 		return done, nil
 	}
 	return nil, fmt.Errorf("op: %q cannot be replayed", s.Op)
+}
+
+// sysctl changes a setting, if it is one that the stack knows.
+func (r *replay) sysctl(name string, value int64) {
+	if slices.Contains(stack.SysctlNames(), name) {
+		r.lab.SetSysctl(name, fmt.Sprint(value))
+	}
 }
 
 // done is the result of a call that returns nothing.

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// A rule is one thing that Linux does before a connection is accepted: what it
-// is, where the kernel (6.18) decides it, and the recording that shows it.
+// A rule is one thing that Linux does before a connection is accepted, or after it
+// has ended: what it is, where the kernel (6.18) decides it, and the recording that
+// shows it.
 type rule struct {
 	text     string
 	source   string
@@ -17,29 +18,31 @@ type rule struct {
 type chapter struct {
 	title string
 	rules []rule
+	// packets says that the listener's decisions do not tell, and the packets do.
+	packets bool
 }
 
 // rules is the page "Linux, rule by rule".
 var rules = []chapter{
-	{"The backlog", []rule{
+	{title: "The backlog", rules: []rule{
 		{"The backlog is compared as an unsigned number with net.core.somaxconn, so negative values become somaxconn.", "`__sys_listen_socket` in net/socket.c", "backlog-negative"},
 		{"A backlog above somaxconn is silently cut to it.", "`__sys_listen_socket`", "backlog-over-somaxconn"},
 		{"somaxconn is read by listen() only; a change counts from the next listen() on.", "`__sys_listen_socket`", "somaxconn-change-after-listen"},
 	}},
-	{"The accept queue", []rule{
+	{title: "The accept queue", rules: []rule{
 		{"Full means longer than the backlog, so backlog+1 connections fit; listen(0) takes one.", "`sk_acceptq_is_full` in include/net/sock.h", "backlog-0"},
 		{"Connections are accepted in the order in which their handshakes ended, not in which they began.", "`inet_csk_reqsk_queue_add` in net/ipv4/inet_connection_sock.c", "fifo-by-completion"},
 		{"A SYN that finds the accept queue full is ignored and leaves no trace; sent again after an accept(), it is an ordinary SYN.", "`tcp_conn_request` in net/ipv4/tcp_input.c", "dropped-syn-then-room"},
 		{"tcp_abort_on_overflow never answers a SYN.", "`tcp_conn_request`", "abort-does-not-touch-syn"},
 	}},
-	{"The final ACK finds the accept queue full", []rule{
+	{title: "The final ACK finds the accept queue full", rules: []rule{
 		{"It is forgotten. The request stays, and its SYN-ACK is sent again on schedule.", "`tcp_v4_syn_recv_sock` in net/ipv4/tcp_ipv4.c, `tcp_check_req` in net/ipv4/tcp_minisocks.c", "final-ack-full-drop"},
 		{"As soon as there is room, any later ACK completes the handshake.", "`tcp_check_req`", "final-ack-full-drop-then-room"},
 		{"With tcp_abort_on_overflow 1 it is answered by RST, and the request is gone. connect() has succeeded, so the client sees ECONNRESET.", "`tcp_check_req`, label listen_overflow", "final-ack-full-reset"},
 		{"The setting is read at that moment, not by listen().", "`tcp_check_req`", "abort-switched-on-later"},
 		{"Data in place of the ACK meets the same fate.", "`tcp_check_req`", "data-after-dropped-ack"},
 	}},
-	{"Segments for a request", []rule{
+	{title: "Segments for a request", rules: []rule{
 		{"Data with the right acknowledgment completes the handshake like a bare ACK, and is kept.", "`tcp_check_req`", "data-completes-handshake"},
 		{"The same SYN again: SYN-ACK at once, but at most one in tcp_invalid_ratelimit; the timer starts again.", "`tcp_check_req`, `tcp_oow_rate_limited`", "duplicate-syn"},
 		{"Also while the accept queue is full.", "`tcp_check_req`", "half-open-served-while-full"},
@@ -51,7 +54,7 @@ var rules = []chapter{
 		{"A segment without ACK, SYN or RST is ignored.", "`tcp_check_req`", "no-ack-flag-half-open"},
 		{"Data on a SYN is neither acknowledged nor kept.", "`tcp_conn_request`", "syn-with-data"},
 	}},
-	{"The SYN queue and cookies", []rule{
+	{title: "The SYN queue and cookies", rules: []rule{
 		{"The SYN queue, too, takes backlog+1 requests, whatever tcp_max_syn_backlog says. Without cookies the next SYN is dropped.", "`inet_csk_reqsk_queue_is_full` in include/net/inet_connection_sock.h, `tcp_syn_flood_action`", "syn-queue-full-cookies-0"},
 		{"With tcp_syncookies 1 it is answered by a cookie: no state, no retransmission.", "`cookie_init_sequence`, `cookie_v4_check` in net/ipv4/syncookies.c", "syn-queue-full-cookies-1"},
 		{"tcp_syncookies 2 answers every SYN so.", "`tcp_conn_request`", "syncookies-2"},
@@ -61,35 +64,54 @@ var rules = []chapter{
 		{"An invalid cookie gets RST, and is counted only while cookies were in use lately.", "`cookie_tcp_check`, `tcp_synq_no_recent_overflow`", "cookie-bad-ack"},
 		{"Without cookies, the last quarter of tcp_max_syn_backlog is kept for addresses with a known round trip time.", "`tcp_conn_request`, `tcp_peer_is_proven`", "last-quarter-known-peer"},
 	}},
-	{"SYN-ACK timers", []rule{
+	{title: "SYN-ACK timers", rules: []rule{
 		{"SYN-ACKs are sent again after 1, 3, 7, 15 and 31 s; after 63 s the request ends without a word.", "`reqsk_timer_handler`, tcp_synack_retries", "synack-schedule-default"},
 		{"TCP_SYNCNT of the listener replaces tcp_synack_retries.", "`reqsk_timer_handler`", "synack-retries-per-socket"},
 		{"When the SYN queue is more than half full and most requests are old, old ones get fewer retries.", "`reqsk_timer_handler`", "young-old-pruning"},
 	}},
-	{"Connections that wait for accept()", []rule{
+	{title: "Connections that wait for accept()", rules: []rule{
 		{"They are complete: data is acknowledged and kept.", "`tcp_rcv_state_process`", "queued-data"},
 		{"One that its client resets keeps its place; accept() returns it, and the first read fails.", "`tcp_reset`, `inet_csk_accept`", "queued-reset"},
 		{"So one client can be in the queue twice.", "`inet_csk_accept`", "queued-reset-same-tuple"},
 	}},
-	{"listen() again, close(), shutdown()", []rule{
+	{title: "listen() again, close(), shutdown()", rules: []rule{
 		{"listen() again changes the limit and throws nothing out.", "`__inet_listen_sk` in net/ipv4/af_inet.c", "relisten-smaller"},
 		{"close() resets queued connections and forgets requests silently; their next segment gets RST.", "`inet_csk_listen_stop`", "close-listener"},
 		{"After shutdown(SHUT_RD), listen() brings the socket back, with the requests of its first life.", "`inet_shutdown`, `inet_csk_listen_start`", "shutdown-listener"},
-		{"A SYN may replace a connection in TIME-WAIT; it skips the SYN queue test, not the accept queue test.", "`tcp_timewait_state_process`, `tcp_conn_request`", "time-wait-syn"},
 		{"Without a request, an ACK gets RST; FIN, RST, SYN+FIN and segments without flags get nothing.", "`tcp_rcv_state_process`", "odd-segments-to-listener"},
 	}},
-	{"TCP_DEFER_ACCEPT", []rule{
+	{title: "TCP_DEFER_ACCEPT", rules: []rule{
 		{"The bare ACK is ignored; data completes the handshake.", "`tcp_check_req`", "defer-accept-data"},
 		{"No SYN-ACK is sent while waiting; one at the end of the period gives the client a last chance.", "`syn_ack_recalc` in net/ipv4/inet_connection_sock.c", "defer-accept-timeout"},
 		{"Deferred connections fill the SYN queue.", "`tcp_check_req`", "defer-accept-holds-syn-queue"},
+	}},
+	{title: "TIME-WAIT and new connections", rules: []rule{
+		{"A SYN may replace a connection in TIME-WAIT; it skips the SYN queue test, not the accept queue test.", "`tcp_timewait_state_process` in net/ipv4/tcp_minisocks.c, `tcp_conn_request`", "time-wait-syn"},
+		{"One that finds the accept queue full has ended TIME-WAIT all the same.", "`tcp_v4_rcv`, label do_time_wait", "time-wait-syn-full"},
+		{"The new connection's numbers begin 65537 beyond the old one's.", "`tcp_timewait_state_process`", "time-wait-syn-number"},
+	}},
+	{title: "TIME-WAIT", packets: true, rules: []rule{
+		{"A SYN with an old number gets an ACK. The RST with which the client answers ends TIME-WAIT, and its next SYN begins a connection.", "`tcp_timewait_state_process`", "time-wait-old-syn"},
+		{"Where both sides send timestamps, these decide: a SYN with an older one gets an ACK whatever its number, one with a newer one begins a connection.", "`tcp_timewait_state_process`", "time-wait-paws"},
+		{"A RST ends TIME-WAIT only at exactly the next number.", "`tcp_timewait_state_process`; RFC 1337", "time-wait-rst"},
+		{"With tcp_rfc1337 1 none does.", "`tcp_timewait_state_process`", "time-wait-rfc1337"},
+		{"A repeated FIN gets its ACK every time.", "`tcp_timewait_state_process`, `tcp_oow_rate_limited`", "time-wait-fin"},
+		{"So does data, old or new.", "`tcp_timewait_state_process`, `tcp_oow_rate_limited`", "time-wait-data"},
+		{"An ACK at the next number gets nothing; elsewhere, one in tcp_invalid_ratelimit is answered, SYNs included.", "`tcp_timewait_check_oow_rate_limit`", "time-wait-ack"},
+		{"An old timestamp puts a segment out of the window, a RST too.", "`tcp_paws_reject`", "time-wait-paws-segments"},
+		{"Without a listener every SYN gets an ACK.", "`tcp_v4_rcv`, label do_time_wait", "time-wait-no-listener"},
+		{"When both sides close at the same time, CLOSING comes before it.", "`tcp_rcv_state_process`, `tcp_time_wait`", "time-wait-closing"},
+		{"The socket need not be closed: for it the connection is over, and what has arrived can be read.", "`tcp_time_wait`, `tcp_done`", "time-wait-shutdown"},
+		{"Beyond tcp_max_tw_buckets there is no TIME-WAIT.", "`inet_twsk_alloc` in net/ipv4/inet_timewait_sock.c", "time-wait-overflow"},
+		{"It lasts 60 s. A segment with ACK begins them anew, a SYN does not.", "`inet_twsk_reschedule`, TCP_TIMEWAIT_LEN", "time-wait-60-s"},
 	}},
 }
 
 const rulesPreface = `# Linux, rule by rule
 
-What a Linux kernel does before a connection is accepted, each rule with the function that decides it
-and a recording that shows it. The recordings were made against a live kernel
-([format](../listenq/testdata/linux/README.md)); the ladders below are what ulisten does when they are
+What a Linux kernel does before a connection is accepted, and in TIME-WAIT, each rule with the function that
+decides it and a recording that shows it. The recordings were made against a live kernel
+([format](../listenq/testdata/linux/README.md)); the ladders and packets below are what ulisten does when they are
 replayed on the full stack, printed by the replay itself. A test compares this page with it, and
 each replay with its recording: segments, times, errno, queues and counters.
 
@@ -97,16 +119,20 @@ A queue written 1/3 holds one of the three that fit. Not covered: TCP Fast Open,
 migration.
 `
 
-// rulesPage renders the page; ladder replays a scenario.
-func rulesPage(ladder func(id string) (string, error)) (string, error) {
+// rulesPage renders the page; replay replays a scenario.
+func rulesPage(replay func(id string) (*Replayed, error)) (string, error) {
 	var b strings.Builder
 	b.WriteString(rulesPreface)
 	for _, c := range rules {
 		fmt.Fprintf(&b, "\n## %s\n", c.title)
 		for _, r := range c.rules {
-			text, err := ladder(r.scenario)
+			got, err := replay(r.scenario)
 			if err != nil {
 				return "", err
+			}
+			text := got.Ladder
+			if c.packets {
+				text = got.Trace
 			}
 			fmt.Fprintf(&b, "\n%s\n\nDecided in %s. Recording: [%s](../listenq/testdata/linux/%s.json).\n\n```\n%s```\n",
 				r.text, r.source, r.scenario, r.scenario, text)

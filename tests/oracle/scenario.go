@@ -25,7 +25,8 @@ var CounterNames = []string{
 	"SyncookiesSent", "SyncookiesRecv", "SyncookiesFailed", "EmbryonicRsts", "ListenOverflows", "ListenDrops",
 	"TCPReqQFullDoCookies", "TCPReqQFullDrop", "TCPDeferAcceptDrop", "TCPTimeouts", "TCPSynRetrans",
 	"TCPACKSkippedSynRecv", "TCPAbortOnData", "TCPAbortOnClose", "TCPChallengeACK", "TCPSYNChallenge",
-	"TWRecycled", "TCPMigrateReqSuccess", "TCPMigrateReqFailure",
+	"TW", "TWRecycled", "TWKilled", "TCPTimeWaitOverflow", "PAWSTimewait", "TCPACKSkippedFinWait2", "TCPACKSkippedTimeWait",
+	"TCPMigrateReqSuccess", "TCPMigrateReqFailure",
 	"PassiveOpens", "AttemptFails", "EstabResets", "RetransSegs", "OutRsts",
 }
 
