@@ -9,7 +9,7 @@ import "reflect"
 // in practice.
 type Counters struct {
 	ListenOverflows      uint64 // the accept queue was full at a SYN, a final ACK or a valid cookie
-	ListenDrops          uint64 // with every overflow, and SYNs dropped by the SYN queue rules
+	ListenDrops          uint64 // with every overflow, SYNs dropped by the SYN queue rules, and requests ended by an ICMP error
 	TCPReqQFullDrop      uint64 // SYN queue full, tcp_syncookies 0
 	TCPReqQFullDoCookies uint64 // SYN queue full or tcp_syncookies 2, cookies allowed
 	SyncookiesSent       uint64
@@ -23,6 +23,7 @@ type Counters struct {
 	TCPChallengeACK      uint64 // challenge ACKs for an inexact RST
 	PAWSEstab            uint64 // segments for a request with an old timestamp
 	TSEcrRejected        uint64 // segments for a request that echo a timestamp never sent
+	OutOfWindowIcmps     uint64 // ICMP errors for a request that quote another number than its SYN-ACK's
 	PassiveOpens         uint64 // connections put into the accept queue
 	AttemptFails         uint64 // requests removed by a SYN or RST
 	RetransSegs          uint64 // SYN-ACKs sent again
@@ -40,8 +41,17 @@ func (c *Counters) Each(f func(name string, value uint64)) {
 
 // Add adds d to c, field by field.
 func (c *Counters) Add(d *Counters) {
-	sum, add := reflect.ValueOf(c).Elem(), reflect.ValueOf(d).Elem()
-	for i := range sum.NumField() {
-		sum.Field(i).SetUint(sum.Field(i).Uint() + add.Field(i).Uint())
+	c.each(d, func(a, b uint64) uint64 { return a + b })
+}
+
+// Sub takes d off c, field by field.
+func (c *Counters) Sub(d *Counters) {
+	c.each(d, func(a, b uint64) uint64 { return a - b })
+}
+
+func (c *Counters) each(d *Counters, f func(a, b uint64) uint64) {
+	v, w := reflect.ValueOf(c).Elem(), reflect.ValueOf(d).Elem()
+	for i := range v.NumField() {
+		v.Field(i).SetUint(f(v.Field(i).Uint(), w.Field(i).Uint()))
 	}
 }

@@ -13,6 +13,10 @@ func TestCounters(t *testing.T) {
 	require.Equal(t, Counters{ListenOverflows: 3, ListenDrops: 3, OutRsts: 11}, a)
 	require.Equal(t, Counters{ListenOverflows: 2, ListenDrops: 3, OutRsts: 6}, b)
 
+	a.Sub(&b)
+	require.Equal(t, Counters{ListenOverflows: 1, OutRsts: 5}, a)
+	a.Add(&b)
+
 	var names []string
 	sum := uint64(0)
 	a.Each(func(name string, v uint64) {
@@ -20,7 +24,7 @@ func TestCounters(t *testing.T) {
 		sum += v
 	})
 	require.Equal(t, uint64(17), sum)
-	require.Len(t, names, 20)
+	require.Len(t, names, 21)
 	require.Equal(t, "ListenOverflows", names[0])
-	require.Equal(t, "Evictions", names[19])
+	require.Equal(t, "Evictions", names[20])
 }

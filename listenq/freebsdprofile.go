@@ -47,6 +47,12 @@ func freebsd() *Profile {
 			BadACK:         AnswerRSTClose,
 			OutOfWindow:    AnswerRSTClose,
 		},
+		ICMP: ICMPRules{
+			IPv4:    kinds("3/0-15 11/0 12/0-1"),
+			IPv6:    kinds("1/0-4 2 3/0 4"),
+			Errors:  2,
+			Retries: 3,
+		},
 		Cookies: CookieRules{
 			Use:           CookiesWhenFull,
 			Setting:       "net.inet.tcp.syncookies",
@@ -76,6 +82,8 @@ func freebsd() *Profile {
 		"syn-queue":           {FromSource, "FreeBSD: syncache_insert, sys/netinet/tcp_syncache.c, 003f1ebc", "the pause into cookies alone after an overflow is left out"},
 		"syn-ack":             {FromSource, "FreeBSD: syncache_timeout, syncache_timer, sys/netinet/tcp_syncache.c, 003f1ebc", ""},
 		"half-open":           {FromSource, "FreeBSD: syncache_add, syncache_expand, syncache_chkrst, sys/netinet/tcp_syncache.c, 003f1ebc", ""},
+		"icmp":                {FromSource, "FreeBSD: syncache_unreach, sys/netinet/tcp_syncache.c; tcp_ctlinput_with_port, sys/netinet/tcp_subr.c; icmp_errmap, sys/netinet/ip_icmp.c", "tcps_sc_unreach counts them"},
+		"icmp.ipv6":           {Guess, "FreeBSD: tcp6_ctlinput_with_port, sys/netinet/tcp_subr.c", "icmp6_errmap was not read"},
 		"cookies":             {FromSource, "FreeBSD: syncookie_generate, syncookie_lookup, sys/netinet/tcp_syncache.c, 003f1ebc", "sizes are rounded as on Linux"},
 		"cookies.remember":    {FromSource, "FreeBSD: syncache_expand, sch_last_overflow, sys/netinet/tcp_syncache.c", "kept for each bucket there, for the listener here"},
 		"socket":              {FromSource, "FreeBSD: soclose, sys/kern/uipc_socket.c; tcp_usr_accept, sys/netinet/tcp_usrreq.c", ""},

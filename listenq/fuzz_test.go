@@ -112,6 +112,12 @@ func (g *player) play(e []byte) {
 			s.Somaxconn = maxSYNQueue
 		}
 		g.l.SetSysctls(s)
+	case 0x17:
+		seg := g.segment(e)
+		icmp := listenq.ICMPError{Flow: seg.Flow, Seq: seg.Ack, Type: e[2], Code: e[3]}
+		if err := g.audit.ICMP(&icmp, g.l.ICMP(&icmp)); err != nil {
+			g.t.Fatal(err)
+		}
 	case 0x16:
 		g.l.SetOverflow(listenq.Overflow{ResetSYN: e[1]&1 != 0, ResetFinalACK: e[1]&2 != 0})
 	}

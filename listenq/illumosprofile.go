@@ -44,6 +44,11 @@ func illumos() *Profile {
 			BadACK:         AnswerRST,
 			OutOfWindow:    AnswerACK,
 		},
+		ICMP: ICMPRules{
+			IPv4:   kinds("3/2-3"),
+			IPv6:   kinds("1/4 4/1"),
+			Errors: 1,
+		},
 		Socket: SocketRules{
 			QueuedReset:   ResetAborted,
 			ListenAgain:   AgainNewLimit,
@@ -61,6 +66,8 @@ func illumos() *Profile {
 		"syn-queue":           {FromSource, "illumos: tcp_input_listener, tcp_drop_q0, inet/tcp/tcp_input.c ee89680c", "_conn_req_max_q0 is 1024; the SYN defence is left out"},
 		"syn-ack":             {FromSource, "illumos: inet/tcp/tcp_timers.c, tcp_tunables.c", "ends at the first timer at which _ip_abort_linterval, 180 s, is over"},
 		"half-open":           {Guess, "RFC 9293, RFC 5961", "what SYN-RECEIVED does was not read"},
+		"icmp":                {FromSource, "illumos: tcp_icmp_input, tcp_icmp_error_ipv6, tcp_verifyicmp, inet/tcp/tcp_input.c 012f57fd", "net and host unreachable too while the SYN defence is on, which is left out"},
+		"icmp.end":            {Guess, "", "whether tcp_clean_death sends a RST was not read"},
 		"cookies":             {FromSource, "illumos: inet/tcp", "there are none"},
 		"socket":              {FromSource, "illumos: tcp_accept, tcp_do_listen, inet/tcp/tcp_socket.c 0588e7f3", ""},
 		"socket.defer-accept": {FromSource, "illumos: datafilt, httpfilt", "socket filters are another thing"},

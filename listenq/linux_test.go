@@ -56,6 +56,7 @@ type oracleStep struct {
 	ISN         int
 	Win         uint16
 	Opts        oracleOptions
+	Type, Code  uint8
 	Result      map[string]any
 	Emitted     []oracleSegment
 	After       struct {
@@ -99,7 +100,7 @@ const (
 var oracleCounters = []string{
 	"SyncookiesSent", "SyncookiesRecv", "SyncookiesFailed", "EmbryonicRsts", "ListenOverflows", "ListenDrops",
 	"TCPReqQFullDoCookies", "TCPReqQFullDrop", "TCPDeferAcceptDrop", "TCPTimeouts", "TCPSynRetrans",
-	"TCPACKSkippedSynRecv", "PassiveOpens", "AttemptFails", "RetransSegs",
+	"TCPACKSkippedSynRecv", "PassiveOpens", "AttemptFails", "RetransSegs", "OutOfWindowIcmps",
 }
 
 type oracleReplay struct {
@@ -208,6 +209,10 @@ func (r *oracleReplay) step(step oracleStep, start, end time.Duration) {
 		if r.l != nil && !established && step.Dport == 0 {
 			r.inject(step, start)
 		}
+	case "icmp":
+		if r.l != nil && !established {
+			r.icmp(step, start)
+		}
 	}
 	if r.l == nil {
 		return // a port that nobody listens on
@@ -271,10 +276,23 @@ func (r *oracleReplay) client(f Flow) string {
 	return ""
 }
 
+func (r *oracleReplay) flow(client string) Flow {
+	c := r.sc.Conns[client]
+	return NewFlow(netip.AddrPortFrom(r.sc.Server.IP, r.sc.Server.Port), netip.AddrPortFrom(c.IP, c.Port))
+}
+
+func (r *oracleReplay) icmp(step oracleStep, now time.Duration) {
+	e := ICMPError{Flow: r.flow(step.Conn), Seq: r.base(step.Conn, step.ISN) + uint32(step.Seq), Type: step.Type, Code: step.Code}
+	l := r.l
+	if r.former != nil && r.former.Holds(e.Flow) {
+		l = r.former
+	}
+	r.outcome(l.ICMP(&e), now, "reply")
+}
+
 func (r *oracleReplay) inject(step oracleStep, now time.Duration) {
-	c := r.sc.Conns[step.Conn]
 	seg := Segment{
-		Flow:   NewFlow(netip.AddrPortFrom(r.sc.Server.IP, r.sc.Server.Port), netip.AddrPortFrom(c.IP, c.Port)),
+		Flow:   r.flow(step.Conn),
 		Seq:    clientISN + uint32(step.Seq),
 		Window: step.Win,
 		Len:    step.Len,

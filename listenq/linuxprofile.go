@@ -68,6 +68,11 @@ func linux6() *Profile {
 			RateLimit:      500 * time.Millisecond,
 			Setting:        "net.ipv4.tcp_invalid_ratelimit",
 		},
+		ICMP: ICMPRules{
+			IPv4:   kinds("3/0-1 11/0 11/2-255 12"),
+			IPv6:   kinds("1/1 1/4-255 4"),
+			Errors: 1,
+		},
 		Cookies: CookieRules{
 			Use:      CookiesWhenFull,
 			Setting:  "net.ipv4.tcp_syncookies",
@@ -98,6 +103,7 @@ func linux6() *Profile {
 		"syn-ack":               {Measured, "recordings synack-*; reqsk_timer_handler, net/ipv4/inet_connection_sock.c", "the kernel's timer wheel is up to 12 % late"},
 		"half-open":             {Measured, "recordings duplicate-syn*, syn-other-*, rst-*, bad-ack, ack-out-of-window; tcp_check_req, net/ipv4/tcp_minisocks.c", ""},
 		"half-open.rst-removes": {Measured, "recordings rst-half-open, rst-ack-half-open", "the sources of 6.18.24 and 7.1.5 remove for every RST in the window"},
+		"icmp":                  {Measured, "recordings icmp-*; tcp_v4_err, tcp_req_err, net/ipv4/tcp_ipv4.c; icmpv6_err_convert, net/ipv6/icmp.c", ""},
 		"cookies":               {Measured, "recordings cookie*, syncookies-2", ""},
 		"cookies.period":        {FromSource, "Linux 6.18: TCP_SYNCOOKIE_PERIOD, include/net/tcp.h", ""},
 		"cookies.periods":       {FromSource, "Linux 6.18: MAX_SYNCOOKIE_AGE, include/net/tcp.h", ""},
@@ -129,6 +135,7 @@ func linux26() *Profile {
 	p.HalfOpen.RSTInWindow = AnswerNothing
 	p.HalfOpen.RateLimit = 0
 	p.HalfOpen.Setting = ""
+	p.ICMP.IPv4, p.ICMP.IPv6 = kinds("3/0-3 3/5-15 11 12"), kinds("1 3 4")
 	p.Cookies.Use = CookiesNever
 	p.Cookies.Periods = 4
 	p.Cookies.Remember = 3 * time.Second
@@ -143,6 +150,8 @@ func linux26() *Profile {
 		"syn-queue.maximum":     {Documented, "Linux 2.6.32: Documentation/networking/ip-sysctl.txt", "1024 with more than 128 MB of memory, else 128"},
 		"syn-ack":               {FromSource, "Linux 2.6.32: inet_csk_reqsk_queue_prune, net/ipv4/inet_connection_sock.c; TCP_TIMEOUT_INIT", "the kernel looks every 200 ms only"},
 		"half-open":             {FromSource, "Linux 2.6.32: tcp_check_req, net/ipv4/tcp_minisocks.c", ""},
+		"icmp":                  {FromSource, "Linux 3.0: tcp_v4_err, net/ipv4/tcp_ipv4.c", "nothing ticks there, here ListenDrops does"},
+		"icmp.ipv6":             {Guess, "Linux 3.0: tcp_v4_err, net/ipv4/tcp_ipv4.c", "tcp_v6_err was not read"},
 		"cookies":               {FromSource, "Linux 2.6.32: net/ipv4/syncookies.c", "its table has eight segment sizes, here four"},
 		"cookies.use":           {FromSource, "Linux 2.6.32: SYNC_INIT, net/ipv4/tcp_minisocks.c", "distributions often switched them on"},
 		"cookies.remember":      {FromSource, "Linux 2.6.32: tcp_synq_no_recent_overflow, include/net/tcp.h", ""},

@@ -38,6 +38,9 @@ func lwip() *Profile {
 			BadACK:         AnswerRST,
 			OutOfWindow:    AnswerACK,
 		},
+		ICMP: ICMPRules{
+			Errors: 1,
+		},
 		Socket: SocketRules{
 			QueuedReset:   ResetReleased,
 			ListenAgain:   AgainNewLimit,
@@ -54,6 +57,7 @@ func lwip() *Profile {
 		"half-open":                 {Measured, "Debian's lwIP 2.1.3, tests/platforms; tcp_process, src/core/tcp_in.c", ""},
 		"half-open.duplicate-timer": {Measured, "Debian's lwIP 2.1.3, tests/platforms; tcp_process, src/core/tcp_in.c", "the end is put off as here; the SYN-ACKs in between go on with doubled waits"},
 		"half-open.rate-limit":      {FromSource, "lwIP 2.1.3: tcp_process, src/core/tcp_in.c", "none"},
+		"icmp":                      {FromSource, "lwIP 2.1.3: icmp_input, src/core/ipv4/icmp.c; icmp6_input, src/core/ipv6/icmp6.c", "errors are not looked at"},
 		"cookies":                   {Measured, "Debian's lwIP 2.1.3, tests/platforms", "there are none"},
 		"socket":                    {Measured, "Debian's lwIP 2.1.3, tests/platforms; src/core/tcp.c, src/api/api_msg.c", ""},
 		"socket.queued-reset":       {Measured, "Debian's lwIP 2.1.3, tests/platforms; lwip_accept, src/api/sockets.c", "accept fails with ENOTCONN if it is asked for the peer's address"},

@@ -43,6 +43,13 @@ func macos() *Profile {
 			BadACK:         AnswerRST,
 			OutOfWindow:    AnswerACK,
 		},
+		ICMP: ICMPRules{
+			IPv4:    kinds("3/0-1 3/5-8 3/11-12 3/14-15 12/0-1"),
+			IPv6:    kinds("1/0 1/3 4"),
+			Errors:  2,
+			Retries: 4,
+			End:     EndReset,
+		},
 		Socket: SocketRules{
 			QueuedReset:   ResetKept,
 			ListenAgain:   AgainNewLimit,
@@ -64,6 +71,9 @@ func macos() *Profile {
 		"half-open.syn-beyond":    {Guess, "RFC 9293", ""},
 		"half-open.out-of-window": {Guess, "RFC 9293", ""},
 		"half-open.rate-limit":    {Guess, "", "there is a limit, how long is not known"},
+		"icmp":                    {FromSource, "xnu: tcp_notify, tcp_ctlinput, bsd/netinet/tcp_subr.c 1031c584", "port and protocol unreachable end a connect alone (tcp_drop_syn_sent)"},
+		"icmp.ipv4":               {FromSource, "xnu: tcp_ctlinput, bsd/netinet/tcp_subr.c 1031c584; icmp_input, bsd/netinet/ip_icmp.c 5c2921b0", ""},
+		"icmp.ipv6":               {Guess, "xnu: tcp6_ctlinput, bsd/netinet/tcp_subr.c 1031c584", "icmp6_input was not read"},
 		"cookies":                 {FromSource, "xnu-11417.101.15: bsd/netinet", "there are none"},
 		"socket":                  {FromSource, "xnu-11417.101.15: soclose, bsd/kern/uipc_socket.c; accept_nocancel, bsd/kern/uipc_syscalls.c", ""},
 		"socket.queued-reset":     {FromSource, "xnu-11417.101.15: accept_nocancel, bsd/kern/uipc_syscalls.c", "the address may be empty; Go's accept skips such a connection"},

@@ -43,6 +43,12 @@ func netstack() *Profile {
 			OutOfWindow:    AnswerACK,
 			RateLimit:      500 * time.Millisecond,
 		},
+		ICMP: ICMPRules{
+			IPv4:      kinds("3/0-3 3/5-15"),
+			IPv6:      kinds("1/0 1/4"),
+			AnyNumber: true,
+			Errors:    1,
+		},
 		Cookies: CookieRules{
 			Use:     CookiesWhenFull,
 			Options: CookieKeepsNeither,
@@ -69,6 +75,7 @@ func netstack() *Profile {
 		"syn-ack":              {Measured, "gVisor 160fafc42237, tests/platforms; retransmitHandlerLocked, pkg/tcpip/transport/tcp/connect.go", ""},
 		"half-open":            {Measured, "gVisor 160fafc42237, tests/platforms; synRcvdState, pkg/tcpip/transport/tcp/connect.go", "a segment without the timestamp that was agreed on is dropped there"},
 		"half-open.rate-limit": {FromSource, "gVisor 160fafc42237: allowOutOfWindowAck, TCPInvalidRateLimitOption", ""},
+		"icmp":                 {FromSource, "gVisor 160fafc42237: handleICMP, pkg/tcpip/network/ipv4/icmp.go, ipv6/icmp.go; Endpoint.onICMPError, pkg/tcpip/transport/tcp/endpoint.go", ""},
 		"cookies":              {FromSource, "gVisor 160fafc42237: createCookie, isCookieValid, pkg/tcpip/transport/tcp/accept.go", "TCPAlwaysUseSynCookies is an option"},
 		"cookies.use":          {Measured, "gVisor 160fafc42237, tests/platforms; handleListenSegment, pkg/tcpip/transport/tcp/accept.go", "TCPAlwaysUseSynCookies is an option"},
 		"cookies.full-ack":     {Measured, "gVisor 160fafc42237, tests/platforms; handleListenSegment, pkg/tcpip/transport/tcp/accept.go", ""},

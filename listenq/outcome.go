@@ -56,6 +56,10 @@ const (
 	RetriesExhausted                 // tcp_synack_retries or TCP_SYNCNT reached (syn_ack_recalc)
 	OldRequestShed                   // SYN queue more than half full: old requests get fewer retries (reqsk_timer_handler)
 	DeferAcceptWait                  // TCP_DEFER_ACCEPT: an ACK came, so the timer passes in silence (syn_ack_recalc)
+	ICMPFatal                        // ICMP error of a kind that ends a request (tcp_req_err)
+	ICMPOutOfWindow                  // ICMP error that does not quote the SYN-ACK's number (tcp_req_err)
+	ICMPIgnored                      // ICMP error of another kind, or without a request (tcp_v4_err)
+	ICMPNoted                        // ICMP error too early to end the request; Linux never waits for more
 	LocalConnect                     // local transport: room in the accept queue (unix_stream_connect)
 )
 
@@ -86,6 +90,10 @@ func (r Reason) String() string {
 		"retries exhausted",
 		"old request shed",
 		"defer accept waits",
+		"ICMP error",
+		"ICMP error out of window",
+		"ICMP error ignored",
+		"ICMP error noted",
 		"local connect",
 	}, int(r))
 }

@@ -139,6 +139,18 @@ func (s *scene) syn(c *sceneClient) Outcome {
 	return s.send(c, "SYN", Segment{Flags: SYN, Seq: c.irs})
 }
 
+// icmp is an ICMP error; its sequence number is relative to the SYN-ACK's.
+func (s *scene) icmp(c *sceneClient, e ICMPError) Outcome {
+	what := fmt.Sprintf("ICMP %d/%d", e.Type, e.Code)
+	if e.Seq != 0 {
+		what += fmt.Sprintf(" at %d", e.Seq)
+	}
+	e.Flow, e.Seq = c.flow, c.iss+e.Seq
+	out := s.l.ICMP(&e)
+	s.note(what, out)
+	return out
+}
+
 func (s *scene) ack(c *sceneClient) Outcome {
 	return s.send(c, "ACK", Segment{Flags: ACK, Seq: c.irs + 1, Ack: c.iss + 1})
 }
@@ -297,6 +309,17 @@ var platformScenes = []struct {
 			s.send(c, rst.what, Segment{Flags: RST, Seq: c.irs + rst.at})
 		}
 	}},
+	{"Host unreachable, port unreachable and time exceeded, after each SYN-ACK", func(s *scene) {
+		for i, e := range []ICMPError{{Type: 3, Code: 1}, {Type: 3, Code: 3}, {Type: 11}} {
+			s.now = 0
+			c := s.halfOpen(i + 1)
+			s.icmp(c, ICMPError{Type: e.Type, Code: e.Code, Seq: 1})
+			for s.l.Holds(c.flow) && s.now < time.Minute {
+				s.icmp(c, e)
+				s.nextTimer()
+			}
+		}
+	}},
 	{"Acknowledgments that do not fit", func(s *scene) {
 		c := s.halfOpen(1)
 		s.send(c, "ACK of nothing", Segment{Flags: ACK, Seq: c.irs + 1, Ack: c.iss + 77})
@@ -383,12 +406,14 @@ func TestPlatformMatrix(t *testing.T) {
 		resets      string // the answers to RST at next, at the SYN, inside, beyond: x removes
 		wrongACK    string
 		otherNumber string // the answers to a SYN below, inside, beyond
+		icmp        string // see icmpEnds
 	}
 	long := []float64{1, 3, 7, 15, 31, 63}
 	bsd := row{
 		inTurn: [3]int{2, 3, 6}, burst: [3]int{2, 4, 8}, maximum: 128, fullSYN: "drop", fullACK: "RST x",
 		synacks: []float64{3, 9, 21, 45}, end: 93, endVerdict: "expire", accept: "ECONNABORTED", requests: 10255, closed: "expire",
 		duplicate: "SYN-ACK", resets: "x x - -", wrongACK: "SYN-ACK", otherNumber: "SYN-ACK SYN-ACK SYN-ACK",
+		icmp: "4 - -, late 2, exact",
 	}
 	openBSD := bsd
 	openBSD.inTurn, openBSD.burst = [3]int{81, 81, 81}, [3]int{241, 241, 241}
@@ -396,6 +421,7 @@ func TestPlatformMatrix(t *testing.T) {
 		inTurn: [3]int{2, 3, 6}, burst: [3]int{2, 3, 6}, maximum: 1025, fullSYN: "drop", fullACK: "ignored",
 		synacks: long, end: 127, endVerdict: "expire", accept: "returned", requests: 2, closed: "expire",
 		duplicate: "ACK", resets: "x - x -", wrongACK: "RST", otherNumber: "ACK RST x ACK",
+		icmp: "1 1 -, late 1, any",
 	}
 	netstack := gvisor
 	netstack.inTurn, netstack.burst, netstack.maximum, netstack.requests = [3]int{1, 2, 5}, [3]int{1, 2, 5}, 1<<31-1, 1
@@ -403,6 +429,7 @@ func TestPlatformMatrix(t *testing.T) {
 		inTurn: [3]int{1, 2, 5}, burst: [3]int{1, 2, 5}, maximum: 200, fullSYN: "RST", fullACK: "-",
 		synacks: []float64{3, 9}, end: 21, endVerdict: "expire", accept: "returned", closed: "RST",
 		duplicate: "SYN-ACK", resets: "x - ACK -", wrongACK: "RST", otherNumber: "ACK ACK ACK",
+		icmp: "never",
 	}
 	workstation := windows
 	workstation.maximum = 5
@@ -411,11 +438,13 @@ func TestPlatformMatrix(t *testing.T) {
 			inTurn: [3]int{2, 3, 6}, burst: [3]int{2, 3, 6}, maximum: 4096, fullSYN: "drop", fullACK: "ignored",
 			synacks: []float64{1, 3, 7, 15, 31}, end: 63, endVerdict: "expire", accept: "returned", requests: 3, closed: "",
 			duplicate: "SYN-ACK", resets: "x - ACK -", wrongACK: "RST", otherNumber: "ACK RST x ACK",
+			icmp: "1 - 1, late 1, exact",
 		},
 		"linux-2.6": {
 			inTurn: [3]int{2, 3, 6}, burst: [3]int{2, 3, 6}, maximum: 128, fullSYN: "SYN-ACK", fullACK: "ignored",
 			synacks: []float64{3, 9, 21, 45, 93}, end: 189, endVerdict: "expire", accept: "returned", requests: 16, closed: "expire",
 			duplicate: "SYN-ACK", resets: "x - x -", wrongACK: "RST", otherNumber: "ACK RST x ACK",
+			icmp: "1 1 1, late 1, exact",
 		},
 		"windows":                 windows,
 		"windows-nt4-workstation": workstation,
@@ -423,11 +452,13 @@ func TestPlatformMatrix(t *testing.T) {
 			inTurn: [3]int{2, 4, 8}, burst: [3]int{2, 4, 8}, maximum: 128, fullSYN: "SYN-ACK", fullACK: "RST x",
 			synacks: []float64{1, 3, 7}, end: 15, endVerdict: "expire", accept: "ECONNABORTED", requests: 15360, closed: "",
 			duplicate: "SYN-ACK", resets: "x - ACK -", wrongACK: "RST x", otherNumber: "SYN-ACK SYN-ACK SYN-ACK",
+			icmp: "4 4 4, late 2, exact",
 		},
 		"macos": {
 			inTurn: [3]int{1, 2, 5}, burst: [3]int{1, 2, 5}, maximum: 128, fullSYN: "drop", fullACK: "-",
 			synacks: long, end: 75, endVerdict: "RST", accept: "returned", closed: "RST",
 			duplicate: "ACK", resets: "x x ACK -", wrongACK: "RST", otherNumber: "RST ACK ACK",
+			icmp: "5 RST - -, late 2, exact",
 		},
 		"openbsd": openBSD,
 		"netbsd":  bsd,
@@ -435,11 +466,13 @@ func TestPlatformMatrix(t *testing.T) {
 			inTurn: [3]int{1, 2, 5}, burst: [3]int{1025, 1026, 1029}, maximum: 128, fullSYN: "drop", fullACK: "-",
 			synacks: append(long[:6:6], 123), end: 183, endVerdict: "RST", accept: "ECONNABORTED", requests: 1026, closed: "RST",
 			duplicate: "SYN-ACK", resets: "x - ACK -", wrongACK: "RST", otherNumber: "ACK ACK ACK",
+			icmp: "- 1 -, late 1, exact",
 		},
 		"lwip": {
 			inTurn: [3]int{1, 2, 5}, burst: [3]int{1, 2, 5}, maximum: 255, fullSYN: "drop", fullACK: "-",
 			synacks: []float64{3, 9}, end: 20.5, endVerdict: "expire", accept: "returned, place free", closed: "",
 			duplicate: "SYN-ACK", resets: "x - ACK -", wrongACK: "RST", otherNumber: "- - -",
+			icmp: "never",
 		},
 		"gvisor":   gvisor,
 		"netstack": netstack,
@@ -481,11 +514,66 @@ func TestPlatformMatrix(t *testing.T) {
 				c = s.halfOpen(1)
 				others = append(others, verdictOf(s.send(c, "", Segment{Flags: SYN, Seq: c.irs + at})))
 			}
+			got.icmp = s.icmpEnds()
 			got.resets, got.otherNumber = strings.Join(resets, " "), strings.Join(others, " ")
 			require.Equal(t, want, got)
 		})
 	}
 	require.Len(t, matrix, len(Profiles()))
+}
+
+// icmpEnds says after which SYN-ACK a request ends if host unreachable, port
+// unreachable or time exceeded follows each of them, how many it takes if they
+// come late only, and whether a number that is too great by 1 does it.
+func (s *scene) icmpEnds() string {
+	var all []string
+	for _, e := range []ICMPError{{Type: 3, Code: 1}, {Type: 3, Code: 3}, {Type: 11}} {
+		c := s.halfOpen(1)
+		ends := "-"
+		for n := 1; s.l.Holds(c.flow); n++ {
+			if out := s.icmp(c, e); out.Removed {
+				ends = strings.TrimPrefix(verdictOf(out), "- ")
+				ends = fmt.Sprintf("%d %s", n, strings.TrimSpace(strings.TrimSuffix(ends, "x")))
+				break
+			}
+			s.nextTimer()
+		}
+		all = append(all, strings.TrimSpace(ends))
+	}
+	var kind *ICMPError
+	for i, e := range []ICMPError{{Type: 3, Code: 1}, {Type: 3, Code: 3}} {
+		if all[i] != "-" && kind == nil {
+			kind = &e
+		}
+	}
+	if kind == nil {
+		return "never"
+	}
+	c := s.halfOpen(1)
+	for range s.profile.SYNACK.Retries {
+		s.nextTimer()
+	}
+	late := 1
+	for !s.icmp(c, *kind).Removed {
+		late++
+	}
+	c = s.halfOpen(1)
+	for range s.profile.SYNACK.Retries {
+		s.nextTimer()
+	}
+	kind.Seq = 1
+	number := "exact"
+	if s.icmp(c, *kind); s.icmp(c, *kind).Removed || !s.l.Holds(c.flow) {
+		number = "any"
+	}
+	return fmt.Sprintf("%s, late %d, %s", strings.Join(all, " "), late, number)
+}
+
+// nextTimer lets the next timer fire.
+func (s *scene) nextTimer() {
+	if at, ok := s.l.NextTimeout(); ok {
+		s.advance(at)
+	}
 }
 
 // verdictOf is a verdict in short; x says that the request is gone.

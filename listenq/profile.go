@@ -22,6 +22,7 @@ type Profile struct {
 	SYNQueue    SYNQueueRules    `yaml:"syn-queue"`
 	SYNACK      SYNACKRules      `yaml:"syn-ack"`
 	HalfOpen    HalfOpenRules    `yaml:"half-open"`
+	ICMP        ICMPRules        `yaml:"icmp"`
 	Cookies     CookieRules      `yaml:"cookies"`
 	Socket      SocketRules      `yaml:"socket"`
 	Tools       Tools            `yaml:"tools"`
@@ -129,6 +130,22 @@ type HalfOpenRules struct {
 	Setting   string        `yaml:"setting"`
 }
 
+// ICMPRules are about ICMP errors that quote the SYN-ACK of a request.
+type ICMPRules struct {
+	// IPv4 and IPv6 are the kinds of errors that end a request.
+	IPv4 ICMPKinds `yaml:"ipv4"`
+	IPv6 ICMPKinds `yaml:"ipv6"`
+	// AnyNumber takes errors that quote any sequence number; otherwise it must be
+	// the SYN-ACK's.
+	AnyNumber bool `yaml:"any-number"`
+	// Errors is how many it takes, 1 or 2, and Retries how often the SYN-ACK must
+	// have been sent again before the last of them, 0 to 255.
+	Errors  int `yaml:"errors"`
+	Retries int `yaml:"retries"`
+	// End is what the client hears.
+	End EndRule `yaml:"end"`
+}
+
 // CookieRules are about SYN cookies.
 type CookieRules struct {
 	// Use says when a SYN gets a cookie in place of a request. Setting moves it.
@@ -184,6 +201,7 @@ var ErrBacklog = errors.New("backlog refused")
 func (p *Profile) Clone() *Profile {
 	c := *p
 	c.SYNACK.Waits = slices.Clone(p.SYNACK.Waits)
+	c.ICMP.IPv4, c.ICMP.IPv6 = slices.Clone(p.ICMP.IPv4), slices.Clone(p.ICMP.IPv6)
 	c.Citations = maps.Clone(p.Citations)
 	return &c
 }

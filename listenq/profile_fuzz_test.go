@@ -31,6 +31,7 @@ func TestMixedProfilesKeepTheirBounds(t *testing.T) {
 		p.SYNQueue = all[pick.Draw(t, "SYN queue")].SYNQueue
 		p.SYNACK = all[pick.Draw(t, "SYN-ACK")].SYNACK
 		p.HalfOpen = all[pick.Draw(t, "half-open")].HalfOpen
+		p.ICMP = all[pick.Draw(t, "ICMP")].ICMP
 		p.Cookies = all[pick.Draw(t, "cookies")].Cookies
 		p.Socket = all[pick.Draw(t, "socket")].Socket
 		if p.Validate() != nil {
@@ -86,6 +87,13 @@ func anyLife(t *rapid.T, p *Profile) {
 				Flags: Flags(rapid.IntRange(0, 63).Draw(t, "flags")), Flow: f,
 				Seq: 1000 + rapid.SampledFrom([]uint32{0, 1, 2, 900, 1001, 5000, 1 << 31}).Draw(t, "seq"),
 				Ack: v.iss[f] + rapid.Uint32Range(0, 2).Draw(t, "ack"),
+			})
+		},
+		"ICMP error": func(t *rapid.T) {
+			f := v.client(t)
+			v.icmp(ICMPError{
+				Flow: f, Seq: v.iss[f] + rapid.Uint32Range(0, 1).Draw(t, "seq"),
+				Type: rapid.SampledFrom([]uint8{3, 11, 12}).Draw(t, "type"), Code: rapid.Uint8Range(0, 4).Draw(t, "code"),
 			})
 		},
 		"time": func(t *rapid.T) {
@@ -184,6 +192,20 @@ func (v *life) segment(seg Segment) {
 		requests--
 	}
 	require.Equal(v, requests, v.l.SYNQueueLen(), out)
+	v.depths(out)
+}
+
+func (v *life) icmp(e ICMPError) {
+	held, requests := v.l.Holds(e.Flow), v.l.SYNQueueLen()
+	out := v.l.ICMP(&e)
+	require.Equal(v, e.Flow, out.Flow)
+	require.Contains(v, []Verdict{Drop, SendRST}, out.Verdict)
+	require.True(v, held || !out.Removed && out.Reason == ICMPIgnored)
+	if out.Removed {
+		requests--
+	}
+	require.Equal(v, held && !out.Removed, v.l.Holds(e.Flow))
+	require.Equal(v, requests, v.l.SYNQueueLen())
 	v.depths(out)
 }
 

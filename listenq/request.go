@@ -50,7 +50,7 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 		return
 	}
 	if r.timeouts < l.deferTimes && seg.End() == next {
-		r.acked = true
+		r.seen |= seenACK
 		l.counters.TCPDeferAcceptDrop++
 		out.decide(Drop, DeferAccept)
 		return
@@ -75,7 +75,7 @@ func (l *Listener) overflowFinalACK(r *request, s slot, seg *Segment, out *Outco
 	l.counters.ListenDrops++
 	switch l.fullACKRule() {
 	case ACKIgnored:
-		r.acked = true
+		r.seen |= seenACK
 		out.decide(Drop, AcceptQueueFull)
 	case ACKForgotten:
 		l.removeRequest(s, out)

@@ -21,13 +21,23 @@ type request struct {
 	repeats                   uint8 // how often the SYN-ACK was sent again, at most 255
 	sackPermitted             bool
 	timestamps                bool
-	acked                     bool // an ACK came but could not complete the request
+	seen                      seen
 	// prev and next link the requests that wait for the same timeout; next also
 	// links free slots.
 	prev, next slot
 	deadline   time.Duration
 	lastAnswer time.Duration // last answer that tcp_invalid_ratelimit counts, or never
 }
+
+// seen is what has come for a request and left it as it was.
+type seen uint8
+
+const (
+	seenACK  seen = 1 << iota // an ACK that could not complete it
+	seenICMP                  // an ICMP error that could not end it
+)
+
+func (s seen) has(what seen) bool { return s&what != 0 }
 
 // never is a time so long ago that nothing measured from it is recent.
 const never time.Duration = math.MinInt64 / 2

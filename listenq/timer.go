@@ -86,7 +86,7 @@ func (l *Listener) timeout(at time.Duration, s slot) (out Outcome) {
 // repeatOrExpire is what syn_ack_recalc and its caller do.
 func (l *Listener) repeatOrExpire(at time.Duration, r *request, s slot, out *Outcome) {
 	retries, shed := l.retries()
-	if r.timeouts >= retries && (l.deferTimes == 0 || !r.acked || r.timeouts >= l.deferTimes) {
+	if r.timeouts >= retries && (l.deferTimes == 0 || !r.seen.has(seenACK) || r.timeouts >= l.deferTimes) {
 		why := RetriesExhausted
 		if shed {
 			why = OldRequestShed
@@ -97,7 +97,7 @@ func (l *Listener) repeatOrExpire(at time.Duration, r *request, s slot, out *Out
 		}
 		return
 	}
-	resend := l.deferTimes == 0 || !r.acked || r.timeouts >= l.deferTimes-1
+	resend := l.deferTimes == 0 || !r.seen.has(seenACK) || r.timeouts >= l.deferTimes-1
 
 	if r.timeouts == 0 {
 		l.syn.young--

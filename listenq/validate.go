@@ -70,6 +70,7 @@ func (p *Profile) Validate() error {
 	v.synQueue(&p.SYNQueue)
 	v.synACK(&p.SYNACK)
 	v.halfOpen(&p.HalfOpen)
+	v.icmp(&p.ICMP)
 	v.cookies(&p.Cookies)
 	if v.err == nil {
 		return nil
@@ -171,6 +172,17 @@ func (v *validator) synACK(s *SYNACKRules) {
 func (v *validator) halfOpen(h *HalfOpenRules) {
 	v.check(h.RSTInWindow == AnswerACK || h.RSTInWindow == AnswerNothing, "half-open.rst-in-window", "use ack or nothing")
 	v.check(h.RateLimit >= 0 && h.RateLimit <= maxWait, "half-open.rate-limit", "%v: use 0s to %v", h.RateLimit, maxWait)
+}
+
+func (v *validator) icmp(i *ICMPRules) {
+	for field, kinds := range map[string]ICMPKinds{"icmp.ipv4": i.IPv4, "icmp.ipv6": i.IPv6} {
+		v.check(len(kinds) <= maxKinds, field, "%d kinds: use 0 to %d", len(kinds), maxKinds)
+		for _, k := range kinds {
+			v.check(k.From <= k.To, field, "%v: the range is empty", k)
+		}
+	}
+	v.check(i.Errors == 1 || i.Errors == 2, "icmp.errors", "%d: use 1 or 2", i.Errors)
+	v.inRange(i.Retries, math.MaxUint8, "icmp.retries")
 }
 
 func (v *validator) cookies(c *CookieRules) {

@@ -45,6 +45,9 @@ func windows() *Profile {
 			BadACK:         AnswerRST,
 			OutOfWindow:    AnswerACK,
 		},
+		ICMP: ICMPRules{
+			Errors: 1,
+		},
 		Socket: SocketRules{
 			QueuedReset:   ResetKept,
 			ListenAgain:   AgainUnchanged,
@@ -63,6 +66,7 @@ func windows() *Profile {
 		"syn-queue":              {Guess, "", "attack protection (TcpMaxHalfOpen) is left out"},
 		"syn-ack":                {Documented, "TCP/IP parameters of Windows Server 2003: TcpMaxConnectResponseRetransmissions 2, from 3 s", "not documented for releases of today"},
 		"half-open":              {Guess, "RFC 9293, RFC 5961", ""},
+		"icmp":                   {Guess, "RFC 1122, section 4.2.3.9", "no document says what ends a half-open connection"},
 		"cookies":                {Guess, "", "no document mentions them"},
 		"socket.queued-reset":    {Guess, "", "or accept fails with WSAECONNRESET"},
 		"socket.listen-again":    {Documented, "listen (winsock2.h), sdk-api nf-winsock2-listen", ""},

@@ -78,12 +78,14 @@ var (
 	}
 )
 
-// explainPacket is a segment of a client in one of three situations.
+// explainPacket is a segment of a client in one of three situations, or an ICMP
+// error about the SYN-ACK that it got.
 type explainPacket struct {
 	name   string
 	client situation
 	flags  listenq.Flags
 	length int
+	icmp   *listenq.ICMPError
 }
 
 // situation is what a client has from the listener.
@@ -96,13 +98,15 @@ const (
 )
 
 var explainPackets = []explainPacket{
-	{"new SYN", stranger, listenq.SYN, 0},
-	{"duplicate SYN", halfOpen, listenq.SYN, 0},
-	{"final ACK", halfOpen, listenq.ACK, 0},
-	{"data instead", halfOpen, listenq.ACK | listenq.PSH, 100},
-	{"FIN instead", halfOpen, listenq.ACK | listenq.FIN, 0},
-	{"RST", halfOpen, listenq.RST, 0},
-	{"ACK of a cookie", cookie, listenq.ACK, 0},
+	{name: "new SYN", client: stranger, flags: listenq.SYN},
+	{name: "duplicate SYN", client: halfOpen, flags: listenq.SYN},
+	{name: "final ACK", client: halfOpen, flags: listenq.ACK},
+	{name: "data instead", client: halfOpen, flags: listenq.ACK | listenq.PSH, length: 100},
+	{name: "FIN instead", client: halfOpen, flags: listenq.ACK | listenq.FIN},
+	{name: "RST", client: halfOpen, flags: listenq.RST},
+	{name: "host unreachable", client: halfOpen, icmp: &listenq.ICMPError{Type: 3, Code: 1}},
+	{name: "port unreachable", client: halfOpen, icmp: &listenq.ICMPError{Type: 3, Code: 3}},
+	{name: "ACK of a cookie", client: cookie, flags: listenq.ACK},
 }
 
 // An explainLab drives listeners into states and shows them packets.
@@ -167,7 +171,12 @@ func (lab *explainLab) try(state explainState, p explainPacket) explainCell {
 	d.now += lab.settings.InvalidRatelimit
 	before, after := map[string]uint64{}, d.l.Counters()
 	after.Each(func(name string, value uint64) { before[name] = value })
-	out := d.send(client, p.flags, iss, p.length)
+	var out listenq.Outcome
+	if p.icmp != nil {
+		out = d.l.ICMP(&listenq.ICMPError{Flow: client, Seq: iss, Type: p.icmp.Type, Code: p.icmp.Code})
+	} else {
+		out = d.send(client, p.flags, iss, p.length)
+	}
 	cell.Verdict, cell.Reason = out.Verdict.String(), out.Reason.String()
 	cell.Removed, cell.Evicted = out.Removed, out.Evicted != listenq.Flow{}
 	after = d.l.Counters()

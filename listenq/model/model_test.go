@@ -39,7 +39,7 @@ func TestScriptsReachEveryRule(t *testing.T) {
 			reached[why] += n
 		}
 	}
-	for why := range listenq.DeferAcceptWait + 1 {
+	for why := range listenq.ICMPIgnored + 1 {
 		t.Logf("%7d %v", reached[why], why)
 		require.NotZero(t, reached[why], why)
 	}

@@ -99,7 +99,7 @@ func (s *Script) Step() error {
 	if s.Pair.Model.closed && s.chance(4) {
 		return s.listen()
 	}
-	switch n := s.Draw(34); {
+	switch n := s.Draw(36); {
 	case n < 9:
 		return s.segment(s.freshSYN())
 	case n < 18 && len(s.answers) > 0:
@@ -124,6 +124,8 @@ func (s *Script) Step() error {
 	case n == 33 && s.chance(2):
 		s.Log("close")
 		return s.Pair.Close(s.now)
+	case n > 33 && len(s.answers) > 0:
+		return s.icmp()
 	}
 	return nil
 }

@@ -96,6 +96,13 @@ func platformsPage() string {
 			"half-open.rst-removes", "half-open.rst-in-window", "half-open.bad-ack", "half-open.out-of-window")
 	}
 
+	b.WriteString("\n## ICMP errors about the SYN-ACK of a request\n\nWhich kinds, by type and code, end it, how many it takes, after how many repeated SYN-ACKs, " +
+		"whether any sequence number will do, and what the client hears.\n\n")
+	t = newMarkdown(&b, "profile", "IPv4", "IPv6", "any number", "errors", "SYN-ACKs again", "end")
+	for _, p := range listenq.Profiles() {
+		t.fields(p, "icmp.ipv4", "icmp.ipv6", "icmp.any-number", "icmp.errors", "icmp.retries", "icmp.end")
+	}
+
 	b.WriteString("\n## What a program notices\n\n")
 	t = newMarkdown(&b, "profile", "queued connection that was reset", "listen again", "close, for requests", "cookies", "where queues are shown", "overflow counter")
 	for _, p := range listenq.Profiles() {

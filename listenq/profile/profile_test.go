@@ -58,6 +58,15 @@ func TestMarshalRoundTrip(t *testing.T) {
 	}
 }
 
+// A type alone reads as one although YAML takes it for a number.
+func TestICMPKinds(t *testing.T) {
+	for text, want := range map[string]string{"12": "12", "none": "none", "3/1": "3/1", `"3/0-1 12"`: "3/0-1 12", "3 12": "3 12"} {
+		p, err := profile.Parse("f.yaml", []byte("base: linux-6\nicmp: {ipv4: "+text+"}\n"))
+		require.NoError(t, err)
+		require.Equal(t, want, p.ICMP.IPv4.String())
+	}
+}
+
 func TestMarshalCites(t *testing.T) {
 	p, err := listenq.ProfileNamed("linux-6")
 	require.NoError(t, err)
@@ -86,6 +95,7 @@ func TestText(t *testing.T) {
 	require.Equal(t, "false", seen["cookies.in-every-syn-ack"])
 	require.Equal(t, `"net.core.somaxconn"`, seen["backlog.setting"])
 	require.Contains(t, seen["syn-ack.waits"], "[1s, 2s, ")
+	require.Equal(t, "1/1 1/4-255 4", seen["icmp.ipv6"])
 }
 
 func TestMistakes(t *testing.T) {
@@ -109,6 +119,10 @@ func TestMistakes(t *testing.T) {
 		{"fraction", "base: linux-6\nbacklog:\n  maximum: 1.5\n", `f.yaml:3:12: backlog.maximum: "1.5" is no whole number`},
 		{"hexadecimal", "base: linux-6\nbacklog:\n  maximum: 0x10\n", `f.yaml:3:12: backlog.maximum: "0x10" is no whole number`},
 		{"formula", "base: linux-6\naccept-queue:\n  at-syn: n*2\n", "f.yaml:3:11: accept-queue.at-syn: formula"},
+		{"ICMP kinds", "base: linux-6\nicmp:\n  ipv4: 3/1 4/x\n", `f.yaml:3:9: icmp.ipv4: kind of ICMP error "4/x" is not understood`},
+		{"no ICMP kinds", "base: linux-6\nicmp:\n  ipv4: \"\"\n", `f.yaml:3:9: icmp.ipv4: 0 kinds of ICMP error: use types and codes like "3/0-1 11/0 12", or "none"`},
+		{"list of ICMP kinds", "base: linux-6\nicmp: {ipv4: [3/1]}\n", "icmp.ipv4: need a single value, not a list"},
+		{"ICMP errors", "base: linux-6\nicmp:\n  errors: 0\n", "f.yaml:3:11: icmp.errors: 0: use 1 or 2"},
 		{"duration without unit", "base: linux-6\nhalf-open:\n  rate-limit: 3\n", `f.yaml:3:15: half-open.rate-limit: "3" is no duration: use one like 500ms or 3s`},
 		{"duration for list", "base: linux-6\nsyn-ack:\n  waits: 1s\n", "f.yaml:3:10: syn-ack.waits: need a list of durations like [1s, 2s], not a single value"},
 		{"bad duration in list", "base: linux-6\nsyn-ack:\n  waits: [1s, soon]\n", `f.yaml:3:15: syn-ack.waits: "soon" is no duration`},

@@ -12,8 +12,9 @@ import (
 type Event struct {
 	// At is when it was decided, on the listener's clock.
 	At time.Duration
-	// Segment is what arrived; nil if a timer fired.
+	// Segment or ICMP is what arrived; both are nil if a timer fired.
 	Segment *listenq.Segment
+	ICMP    *listenq.ICMPError
 	// Outcome is the decision.
 	Outcome listenq.Outcome
 }
@@ -35,7 +36,7 @@ type Printer struct {
 //	0.200 s  192.0.2.1:40001  ACK           drop     synq=1 acceptq=3/3  accept queue full
 func (p Printer) Line(e Event) string {
 	return fmt.Sprintf("%s  %s  %-12s  %-7v  synq=%d acceptq=%s  %v",
-		p.at(e.At), p.client(e.Outcome.Flow), cause(e.Segment), e.Outcome.Verdict,
+		p.at(e.At), p.client(e.Outcome.Flow), cause(&e), e.Outcome.Verdict,
 		e.Outcome.SYNQueue, p.acceptQueue(&e.Outcome), e.Outcome.Reason)
 }
 
@@ -57,10 +58,14 @@ func (p Printer) acceptQueue(o *listenq.Outcome) string {
 	return fmt.Sprintf("%d/%d", o.AcceptQueue, p.Capacity)
 }
 
-// cause names what a decision was about: the segment, or the timer. PSH is left
-// out, because nothing depends on it.
-func cause(seg *listenq.Segment) string {
-	if seg == nil {
+// cause names what a decision was about: the segment, the ICMP error by type and
+// code, or the timer. PSH is left out, because nothing depends on it.
+func cause(e *Event) string {
+	seg := e.Segment
+	switch {
+	case e.ICMP != nil:
+		return fmt.Sprintf("ICMP %d/%d", e.ICMP.Type, e.ICMP.Code)
+	case seg == nil:
 		return "timer"
 	}
 	flags := seg.Flags &^ listenq.PSH
@@ -135,8 +140,8 @@ func (p Printer) Ladder(events []Event) string {
 func (p Printer) steps(b *strings.Builder, e *Event, several bool) {
 	var arrows []string
 	sent := answer(&e.Outcome)
-	if e.Segment != nil {
-		arrows = append(arrows, towards(cause(e.Segment), ignored(&e.Outcome)))
+	if e.Segment != nil || e.ICMP != nil {
+		arrows = append(arrows, towards(cause(e), ignored(&e.Outcome)))
 	}
 	if sent != "" {
 		arrows = append(arrows, back(sent))

@@ -143,6 +143,15 @@ func TestLadder(t *testing.T) {
 		p.segment(5100*ms, 1, listenq.RST|listenq.ACK, 0)
 		golden(t, printer.Ladder(p.events))
 	})
+	t.Run("icmp", func(t *testing.T) {
+		p := newPlay(listenq.Config{Backlog: 1})
+		p.segment(5000*ms, 1, listenq.SYN, 0)
+		for i, icmpType := range []uint8{4, 12} {
+			e := listenq.ICMPError{Flow: flow(1), Seq: p.events[0].Outcome.Seq, Type: icmpType}
+			p.events = append(p.events, trace.Event{At: time.Duration(5100+i) * ms, ICMP: &e, Outcome: p.l.ICMP(&e)})
+		}
+		golden(t, printer.Ladder(p.events)+printer.Line(p.events[2])+"\n")
+	})
 	t.Run("nothing", func(t *testing.T) { golden(t, printer.Ladder(nil)) })
 }
 
