@@ -7,8 +7,8 @@ import (
 
 // ConnCounters count what became of connections and of segments without a
 // listener, which is netstack's work, under the kernel's names. Those of the
-// listen queues are in Stack.Counters; OutRsts and RetransSegs exist in both,
-// and the kernel shows the sum.
+// listen queues are in Stack.Counters; of names that exist in both, such as
+// OutRsts, the kernel shows the sum.
 type ConnCounters struct {
 	EstabResets uint64 // from ESTABLISHED or CLOSE-WAIT straight to the end
 	OutRsts     uint64 // RSTs sent, beyond those of the listeners

@@ -52,6 +52,9 @@ func (s *Stack) icmp(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuf
 		s.drop(func(d *Drops) { d.ICMP++ })
 		return true
 	}
+	if s.icmpForRequest(&e) {
+		return true
+	}
 	ep, ok := s.g.FindTransportEndpoint(protocol, header.TCPProtocolNumber, e.id, nicID).(*tcp.Endpoint)
 	// What is being grafted is established for its client, so that no error can
 	// end it (tcp_v4_err); netstack still connects.
@@ -106,6 +109,10 @@ func (l *link) parseICMPv4(b []byte) (e icmpError, fate icmpFate) {
 	}
 	if h.More() {
 		return e, icmpRefused
+	}
+	if m.Type() == header.ICMPv4DstUnreachable && m.Code() > header.ICMPv4PrecedenceCutInEffect ||
+		m.Type() == header.ICMPv4TimeExceeded && m.Code() == header.ICMPv4ReassemblyTimeout {
+		return e, icmpOther // of no concern to TCP (icmp_unreach); netstack ignores them
 	}
 	e.kind, e.code = uint8(m.Type()), uint8(m.Code())
 	if m.Type() == header.ICMPv4DstUnreachable && m.Code() == header.ICMPv4FragmentationNeeded {

@@ -80,6 +80,8 @@ type Listener struct {
 	closed bool
 	// stopped says that the timer must not be armed any more.
 	stopped bool
+	// removed says that Stack.past has what the listener has counted.
+	removed bool
 
 	// shut is set between Shutdown and the next Listen.
 	shut atomic.Bool

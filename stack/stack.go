@@ -64,8 +64,9 @@ type Event struct {
 	Listener *Listener
 	// Time is the reading of the stack's monotonic clock.
 	Time time.Duration
-	// Segment is what arrived; nil if a timer fired.
+	// Segment or ICMP is what arrived; both are nil if a timer fired.
 	Segment *listenq.Segment
+	ICMP    *listenq.ICMPError
 	// Outcome is the decision.
 	Outcome listenq.Outcome
 }
@@ -296,7 +297,8 @@ func (s *Stack) add(l *Listener) bool {
 
 // remove takes a listener out of the table and keeps what it has counted.
 func (s *Stack) remove(l *Listener) {
-	counters := l.Stats().Counters
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	port := l.local.Port()
@@ -304,7 +306,9 @@ func (s *Stack) remove(l *Listener) {
 	if i < 0 {
 		return
 	}
+	counters := l.q.Counters()
 	s.past.Add(&counters)
+	l.removed = true
 	if len(s.listeners[port]) == 1 {
 		delete(s.listeners, port)
 		return

@@ -123,8 +123,12 @@ func (lab *Lab) observe(e stack.Event) {
 		kept := *e.Segment
 		e.Segment = &kept
 	}
+	if e.ICMP != nil {
+		kept := *e.ICMP
+		e.ICMP = &kept
+	}
 	lab.events = append(lab.events, event{
-		Event:    trace.Event{At: e.Time, Segment: e.Segment, Outcome: e.Outcome},
+		Event:    trace.Event{At: e.Time, Segment: e.Segment, ICMP: e.ICMP, Outcome: e.Outcome},
 		listener: e.Listener,
 		capacity: lab.capacities[e.Listener],
 	})
