@@ -108,8 +108,7 @@ func (k *kernel) play() (err error) {
 
 // configure makes the TUN device and applies the settings.
 func (k *kernel) configure() error {
-	// No router solicitations. A kernel without IPv6 needs no telling.
-	if err := writeSysctl("net.ipv6.conf.default.disable_ipv6", 1); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := k.configureIPv6(); err != nil {
 		return err
 	}
 	for _, name := range k.sc.Sysctls.Names {
@@ -141,11 +140,29 @@ func (k *kernel) configure() error {
 	if err := netlink.LinkSetUp(link); err != nil {
 		return err
 	}
-	err = netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}})
+	everything := &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
+	if k.sc.Server.IP.Is6() {
+		everything = &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+	}
+	err = netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: everything})
 	if err != nil {
 		return fmt.Errorf("add a route: %w", err)
 	}
 	return nil
+}
+
+// configureIPv6 makes an IPv6 address usable at once; where there is none, nothing
+// is to be sent, no router solicitations either. A kernel without IPv6 needs no
+// telling.
+func (k *kernel) configureIPv6() error {
+	if k.sc.Server.IP.Is6() {
+		return writeSysctl("net.ipv6.conf.default.accept_dad", 0)
+	}
+	err := writeSysctl("net.ipv6.conf.default.disable_ipv6", 1)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 func writeSysctl(name string, value int64) error {
@@ -165,9 +182,12 @@ func (k *kernel) step(s *Step, end time.Duration) error {
 		o.Emitted = []Emitted{}
 	}
 	var err error
-	if s.Op == "inject" {
+	switch s.Op {
+	case "inject":
 		err = k.inject(s)
-	} else {
+	case "icmp":
+		err = k.icmp(s)
+	default:
 		o.Result, err = k.call(s)
 	}
 	if err != nil {
@@ -239,18 +259,33 @@ func (k *kernel) wire(conn string, port uint16) *wireState {
 	return w
 }
 
-func (k *kernel) inject(s *Step) error {
+// target is where a step sends something, and from where.
+func (k *kernel) target(s *Step) (server, client netip.AddrPort) {
 	port := s.Dport
 	if port == 0 {
 		port = k.sc.Server.Port
 	}
-	w := k.wire(s.Conn, port)
+	return netip.AddrPortFrom(k.sc.Server.IP, port), k.sc.Conns.Of[s.Conn].AddrPort()
+}
+
+func (k *kernel) icmp(s *Step) error {
+	server, client := k.target(s)
+	w := k.wire(s.Conn, server.Port())
+	return k.send(s.icmpError().Packet(server, client, w.Base(s.ISN)+uint32(*s.Seq)))
+}
+
+func (k *kernel) inject(s *Step) error {
+	server, client := k.target(s)
+	w := k.wire(s.Conn, server.Port())
 	seg := s.segment(w.tsVal)
 	var ack uint32
 	if s.Ack != nil {
 		ack = w.Base(s.ISN) + uint32(*s.Ack)
 	}
-	b := seg.Packet(k.sc.Conns.Of[s.Conn].AddrPort(), netip.AddrPortFrom(k.sc.Server.IP, port), w.Own+uint32(*s.Seq), ack)
+	return k.send(seg.Packet(client, server, w.Own+uint32(*s.Seq), ack))
+}
+
+func (k *kernel) send(b []byte) error {
 	if _, err := unix.Write(k.tun, b); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
@@ -327,14 +362,33 @@ func ended(err error) (*Result, error) {
 }
 
 func (k *kernel) nameOf(sa unix.Sockaddr) string {
-	if v4, ok := sa.(*unix.SockaddrInet4); ok {
-		return k.names[netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), uint16(v4.Port))]
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return k.names[netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))]
+	case *unix.SockaddrInet6:
+		return k.names[netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))]
 	}
 	return ""
 }
 
+// family is that of the server's address.
+func (k *kernel) family() uint8 {
+	if k.sc.Server.IP.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// sockaddr is the server's address with a port.
+func (k *kernel) sockaddr(port uint16) unix.Sockaddr {
+	if k.sc.Server.IP.Is6() {
+		return &unix.SockaddrInet6{Addr: k.sc.Server.IP.As16(), Port: int(port)}
+	}
+	return &unix.SockaddrInet4{Addr: k.sc.Server.IP.As4(), Port: int(port)}
+}
+
 func (k *kernel) listen(s *Step) (*Result, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(int(k.family()), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
@@ -345,7 +399,7 @@ func (k *kernel) listen(s *Step) (*Result, error) {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return failed(err), nil
 	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: k.sc.Server.IP.As4(), Port: int(s.Port)}); err != nil {
+	if err := unix.Bind(fd, k.sockaddr(s.Port)); err != nil {
 		return failed(err), nil
 	}
 	if s.DeferAccept != 0 {
@@ -364,14 +418,14 @@ func (k *kernel) listen(s *Step) (*Result, error) {
 // sample notes the state that ss would show, and the counters.
 func (k *kernel) sample(o *Observed) error {
 	o.After = State{HalfOpen: []string{}}
-	sockets, err := netlink.SocketDiagTCP(unix.AF_INET)
+	sockets, err := netlink.SocketDiagTCP(k.family())
 	if err != nil {
 		return fmt.Errorf("list sockets: %w", err)
 	}
 	full := make(map[string]string)
 	for _, so := range sockets {
-		remote, _ := netip.AddrFromSlice(so.ID.Destination.To4())
-		name := k.names[netip.AddrPortFrom(remote, so.ID.DestinationPort)]
+		remote, _ := netip.AddrFromSlice(so.ID.Destination)
+		name := k.names[netip.AddrPortFrom(remote.Unmap(), so.ID.DestinationPort)]
 		switch state := socketStates[so.State]; {
 		case so.State == netlink.TCP_LISTEN:
 			if so.ID.SourcePort == k.sc.Server.Port {

@@ -41,7 +41,7 @@ func Replay(sc *Scenario) (*Replayed, error) {
 	for name, a := range sc.Conns.Of {
 		r.names[a.AddrPort()] = name
 	}
-	cfg := stacktest.Config{Addresses: []netip.Prefix{netip.PrefixFrom(sc.Server.IP, 16)}}
+	cfg := stacktest.Config{Addresses: []netip.Prefix{netip.PrefixFrom(sc.Server.IP, sc.Server.IP.BitLen()/2)}}
 	err := stacktest.Play(cfg, func(lab *stacktest.Lab) {
 		r.lab = lab
 		for _, name := range sc.Sysctls.Names {
@@ -96,9 +96,12 @@ func (r *replay) step(s *Step, end time.Duration) error {
 	before := r.lab.Counters()
 	r.lab.AdvanceTo(s.T.Duration())
 	var o Observed
-	if s.Op == "inject" {
+	switch s.Op {
+	case "inject":
 		r.inject(s)
-	} else {
+	case "icmp":
+		r.peer(s.Conn, s.Dport).SendICMP(s.icmpError())
+	default:
 		result, err := r.call(s)
 		if err != nil {
 			return err
@@ -163,6 +166,11 @@ func formatFlags(f listenq.Flags) string {
 func (r *replay) inject(s *Step) {
 	p := r.peer(s.Conn, s.Dport)
 	p.Send(s.segment(p.Timestamp()))
+}
+
+// icmpError returns what an icmp step delivers.
+func (s *Step) icmpError() stacktest.ICMPError {
+	return stacktest.ICMPError{Type: *s.Type, Code: *s.Code, MTU: uint32(s.MTU), Seq: *s.Seq, ISN: s.ISN}
 }
 
 // segment returns what an inject step delivers; echo is the listener's last

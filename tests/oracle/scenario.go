@@ -26,7 +26,7 @@ var CounterNames = []string{
 	"TCPReqQFullDoCookies", "TCPReqQFullDrop", "TCPDeferAcceptDrop", "TCPTimeouts", "TCPSynRetrans",
 	"TCPACKSkippedSynRecv", "TCPAbortOnData", "TCPAbortOnClose", "TCPChallengeACK", "TCPSYNChallenge",
 	"TW", "TWRecycled", "TWKilled", "TCPTimeWaitOverflow", "PAWSTimewait", "TCPACKSkippedFinWait2", "TCPACKSkippedTimeWait",
-	"TCPMigrateReqSuccess", "TCPMigrateReqFailure",
+	"TCPMigrateReqSuccess", "TCPMigrateReqFailure", "OutOfWindowIcmps",
 	"PassiveOpens", "AttemptFails", "EstabResets", "RetransSegs", "OutRsts",
 }
 
@@ -87,6 +87,9 @@ type Step struct {
 	Len         *int     `json:"len,omitempty"`
 	Win         *int     `json:"win,omitempty"`
 	Opts        *Options `json:"opts,omitempty"`
+	Type        *uint8   `json:"type,omitempty"`
+	Code        *uint8   `json:"code,omitempty"`
+	MTU         uint16   `json:"mtu,omitempty"`
 
 	Observed
 }
@@ -367,16 +370,16 @@ func (sc *Scenario) check() error {
 		return wrong("format", "is %q, and should be %q", sc.Format, Format)
 	case sc.ID == "":
 		return wrong("id", "is missing")
-	case !sc.Server.IP.Is4() || sc.Server.Port == 0:
-		return wrong("server", "needs an IPv4 address and a port")
+	case !sc.Server.IP.IsValid() || sc.Server.IP.Is4In6() || sc.Server.Port == 0:
+		return wrong("server", "needs an address and a port")
 	case len(sc.Steps) == 0:
 		return wrong("steps", "there are none")
 	}
 	taken := make(map[Address]string)
 	for _, name := range sc.Conns.Names {
 		a := sc.Conns.Of[name]
-		if !a.IP.Is4() || a.Port == 0 {
-			return wrong("conns", "%s needs an IPv4 address and a port", name)
+		if a.IP.BitLen() != sc.Server.IP.BitLen() || a.IP.Is4In6() || a.Port == 0 {
+			return wrong("conns", "%s needs an address of the server's IP version and a port", name)
 		}
 		if other, twice := taken[a]; twice {
 			return wrong("conns", "%s and %s have the same address and port", other, name)
@@ -414,6 +417,7 @@ var inputs = map[string]struct{ needs, may []string }{
 	"tcp_info":    {[]string{"sock"}, nil},
 	"sysctl":      {[]string{"key", "value"}, nil},
 	"inject":      {[]string{"conn", "flags", "seq", "len", "win", "opts"}, []string{"ack", "isn", "dport"}},
+	"icmp":        {[]string{"conn", "type", "code", "seq"}, []string{"isn", "dport", "mtu"}},
 	"wait":        {[]string{"for"}, nil},
 }
 
@@ -425,6 +429,7 @@ func (s *Step) given() map[string]bool {
 		"value": s.Value != nil, "for": s.For != 0, "conn": s.Conn != "", "flags": s.Flags != nil,
 		"seq": s.Seq != nil, "ack": s.Ack != nil, "isn": s.ISN != 0, "dport": s.Dport != 0,
 		"len": s.Len != nil, "win": s.Win != nil, "opts": s.Opts != nil,
+		"type": s.Type != nil, "code": s.Code != nil, "mtu": s.MTU != 0,
 	}
 }
 
@@ -475,6 +480,10 @@ func (sc *Scenario) checkInput(s *Step, socks map[string]bool) error {
 		return wrong("len", "%d is not in 0 to 65536", *s.Len)
 	case s.Sock != "" && s.Op != "listen" && !socks[s.Sock]:
 		return wrong("sock", "no earlier step makes %q", s.Sock)
+	case s.Conn != "" && sc.Conns.Of[s.Conn] == Address{}:
+		return wrong("conn", "%q is not in conns", s.Conn)
+	case s.ISN < 0:
+		return wrong("isn", "is negative")
 	}
 	switch s.Op {
 	case "listen":
@@ -482,15 +491,12 @@ func (sc *Scenario) checkInput(s *Step, socks map[string]bool) error {
 	case "accept":
 		socks[s.As] = true
 	case "inject":
-		return sc.checkSegment(s)
+		return s.checkSegment()
 	}
 	return nil
 }
 
-func (sc *Scenario) checkSegment(s *Step) error {
-	if _, known := sc.Conns.Of[s.Conn]; !known {
-		return wrong("conn", "%q is not in conns", s.Conn)
-	}
+func (s *Step) checkSegment() error {
 	if !isFlags(*s.Flags, "SFRPAU") {
 		return wrong("flags", "%q: use the letters S F R P A U, each once at most", *s.Flags)
 	}
@@ -501,8 +507,6 @@ func (sc *Scenario) checkSegment(s *Step) error {
 		return wrong("win", "%d is not in 0 to 65535", *s.Win)
 	case *s.Len > 1400:
 		return wrong("len", "%d does not fit into one segment", *s.Len)
-	case s.ISN < 0:
-		return wrong("isn", "is negative")
 	case s.Opts.TS != nil && s.Opts.TS.Present:
 		return wrong("opts.ts", "needs [value, echo]")
 	}
@@ -521,7 +525,7 @@ func isFlags(text, letters string) bool {
 }
 
 func (sc *Scenario) checkObserved(s *Step) error {
-	noResult := s.Op == "inject" || s.Op == "wait"
+	noResult := s.Op == "inject" || s.Op == "icmp" || s.Op == "wait"
 	switch {
 	case noResult && s.Result != nil:
 		return wrong("result", "%s has none", s.Op)

@@ -79,7 +79,7 @@ func TestMalformedScenariosNameFileStepAndField(t *testing.T) {
 		{`"id": "example"`, `"id": 5`, `x.json: id: a number does not fit`},
 		{`10.77.0.1"`, `10.77.0"`, `x.json: `},
 		{`"port": 7000}`, `"port": 70000}`, `x.json: server.port: a number 70000 does not fit`},
-		{`"port": 20001`, `"port": 0`, `x.json: conns: c1 needs an IPv4 address`},
+		{`"port": 20001`, `"port": 0`, `x.json: conns: c1 needs an address`},
 		{`{"c1": {"ip"`, `{"c2": {"ip": "10.77.0.50", "port": 20001}, "c1": {"ip"`, `x.json: conns: c2 and c1 have the same`},
 		{`{"c1": {"ip"`, `{"c1": {"ip": "10.77.0.51", "port": 20001}, "c1": {"ip"`, `x.json: "c1" stands there twice`},
 		{`"duration": 0.1`, `"duration": 0.01`, `x.json: step 2: t: the step begins at 50ms and ends at 10ms`},
