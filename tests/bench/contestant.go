@@ -50,12 +50,24 @@ type contestant struct {
 	about   string
 	network network
 
+	// program plays the server under the name plays, where that is not this
+	// program under the contestant's own: see against.
+	program, plays string
+
 	// open brings up the stack in the server process, answering to
 	// serverAddr. It lives until the process ends.
 	open func() (server, error)
 }
 
 func (c contestant) label() string { return c.name }
+
+// role is the name that the contestant's program knows it by.
+func (c contestant) role() string {
+	if c.plays != "" {
+		return c.plays
+	}
+	return c.name
+}
 
 // server is what a contestant has to offer.
 type server interface {

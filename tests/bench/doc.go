@@ -5,6 +5,7 @@
 //	go run ./tests/bench                      # everything, under three minutes
 //	go run ./tests/bench --only bulk --seconds 2
 //	go run ./tests/bench --json > result.json
+//	go run ./tests/bench --contestants ulisten --against HEAD~1 --rounds 7
 //
 // The contestants are the kernel over a veth pair, stock gVisor netstack over a
 // plain TUN, and ulisten over a TUN with and without offload. Their peer is

@@ -18,6 +18,7 @@ import (
 type flags struct {
 	Only        []string `help:"Measurements whose name begins with one of these, separated by commas. Default: all. Known: ${measurements}."`
 	Contestants []string `help:"Who takes part, separated by commas. Known: ${contestants}." default:"${default_contestants}"`
+	Against     string   `help:"A revision of this repository that takes part as ulisten@REVISION, built from source." placeholder:"REVISION"`
 	Seconds     float64  `help:"How long each bulk, connection and echo trial measures, in seconds." default:"0.7"`
 	Rounds      int      `help:"How often each trial is repeated." default:"3"`
 	JSON        bool     `help:"Print JSON instead of tables."`
@@ -37,13 +38,28 @@ func main() {
 			"contestants":         strings.Join(names(contestants), ", "),
 			"default_contestants": strings.Join(defaultContestants, ","),
 		})
+	os.Exit(bench(f))
+}
+
+// bench returns the exit code.
+func bench(f flags) int {
+	if f.Against != "" && os.Getenv(againstEnv) == "" {
+		program, remove, err := buildRevision(f.Against)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			return 2
+		}
+		defer remove()
+		os.Setenv(againstEnv, program)
+	}
 	if code, done := netlab.Enter(); done {
-		os.Exit(code)
+		return code
 	}
 	if err := run(f); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 // named is what can be chosen on the command line.
@@ -68,6 +84,9 @@ func run(f flags) error {
 	if err != nil {
 		return err
 	}
+	if f.Against != "" {
+		who = append(who, against(f.Against, os.Getenv(againstEnv)))
+	}
 	what, err := chooseMeasurements(f.Only)
 	if err != nil {
 		return err
@@ -87,6 +106,10 @@ func run(f flags) error {
 				c := who[(i+round)%len(who)]
 				progress.show("%s, round %d of %d: %s", m.name, round+1, f.Rounds, c.name)
 				values, err := trial(m, c, setup)
+				if err != nil && c.program != "" { // it may not know the measurement yet
+					results.miss(m, c, err)
+					continue
+				}
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", m.name, c.name, err)
 				}

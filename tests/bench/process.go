@@ -33,13 +33,16 @@ const processPatience = 45 * time.Second
 // the core that the other needs; ulisten serve does the same.
 func processCores() int { return max(1, runtime.NumCPU()/2) }
 
-// startProcess starts this program in a role and waits until it is ready.
-func startProcess(n *netlab.Namespace, name string, a assignment) (*process, error) {
+// startProcess starts a program, "" for this one, in a role and waits until it is ready.
+func startProcess(n *netlab.Namespace, name, program string, a assignment) (*process, error) {
 	text, err := json.Marshal(a)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("/proc/self/exe")
+	if program == "" {
+		program = "/proc/self/exe"
+	}
+	cmd := exec.Command(program)
 	cmd.Env = append(os.Environ(), roleEnv+"="+string(text), "GOMAXPROCS="+strconv.Itoa(processCores()))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 )
@@ -16,6 +17,7 @@ type report struct {
 	Figures     []figure      `json:"figures"`
 	Ratios      []ratio       `json:"ratios"`
 	Targets     []verdict     `json:"targets"`
+	Missed      []miss        `json:"missed,omitempty"`
 }
 
 type participant struct {
@@ -60,7 +62,7 @@ type verdict struct {
 var baselines = []string{"kernel", "stock"}
 
 func (r *results) report(f facts, who []contestant) report {
-	out := report{Facts: f}
+	out := report{Facts: f, Missed: r.missed}
 	for _, c := range who {
 		out.Contestants = append(out.Contestants, participant{c.name, c.about})
 	}
@@ -76,6 +78,11 @@ func (r *results) report(f facts, who []contestant) report {
 					m.name, m.about, x.Name, x.Unit, c.name, rounds, spreadOf(rounds),
 				})
 				out.Ratios = append(out.Ratios, r.ratios(key)...)
+				if i := slices.IndexFunc(who, func(o contestant) bool { return o.plays == c.name }); i >= 0 {
+					if v := r.relative(key, who[i].name); v != nil {
+						out.Ratios = append(out.Ratios, ratio{m.name, x.Name, c.name, who[i].name, spreadOf(v)})
+					}
+				}
 			}
 			out.Targets = append(out.Targets, r.verdicts(m, x)...)
 		}
@@ -154,6 +161,9 @@ func (r report) print(w io.Writer) error {
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s %s %s\t%s\t%s\t%s\n",
 			v.Measurement, v.Contestant, v.Relation, number(v.Bound), v.Unit, number(v.Median), v.between(), result)
+	}
+	for _, m := range r.Missed {
+		fmt.Fprintf(t, "\n%s took no part in %s: %s\n", m.Contestant, m.Measurement, m.Cause)
 	}
 	return t.Flush()
 }

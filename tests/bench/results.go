@@ -10,6 +10,14 @@ import (
 type results struct {
 	measured []measurement // in order of their first value
 	values   map[resultKey][]reading
+	missed   []miss
+}
+
+// miss is a measurement that a contestant could not take part in.
+type miss struct {
+	Measurement string `json:"measurement"`
+	Contestant  string `json:"contestant"`
+	Cause       string `json:"cause"`
 }
 
 type resultKey struct{ measurement, metric, contestant string }
@@ -29,6 +37,13 @@ func (r *results) add(m measurement, c contestant, round int, v values) {
 	for name, value := range v {
 		key := resultKey{m.name, name, c.name}
 		r.values[key] = append(r.values[key], reading{round, value})
+	}
+}
+
+// miss notes, once, why a contestant has no result.
+func (r *results) miss(m measurement, c contestant, cause error) {
+	if !slices.ContainsFunc(r.missed, func(o miss) bool { return o.Measurement == m.name && o.Contestant == c.name }) {
+		r.missed = append(r.missed, miss{m.name, c.name, cause.Error()})
 	}
 }
 

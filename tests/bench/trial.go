@@ -51,8 +51,8 @@ func trial(m measurement, c contestant, setup trialSetup) (v values, err error) 
 		profile = filepath.Join(setup.profileDir, fmt.Sprintf("%s-%s.pprof", c.name, m.name))
 	}
 	var a actors
-	a.server, err = startProcess(serverNS, "server", assignment{
-		Contestant: c.name,
+	a.server, err = startProcess(serverNS, "server", c.program, assignment{
+		Contestant: c.role(),
 		Service:    m.service,
 		Backlog:    m.backlog,
 		Profile:    profile,
@@ -61,7 +61,7 @@ func trial(m measurement, c contestant, setup trialSetup) (v values, err error) 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, a.server.quit()) }()
-	a.client, err = startProcess(clientNS, "client", assignment{Workload: m.workload, Workers: m.workers})
+	a.client, err = startProcess(clientNS, "client", "", assignment{Workload: m.workload, Workers: m.workers})
 	if err != nil {
 		return nil, err
 	}
