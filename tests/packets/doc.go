@@ -56,6 +56,9 @@
 // of its own, so "ip tcp_metrics flush all" is nothing. Assertions compare fields
 // of TCP_INFO, of the connection accepted or connected last, with numbers.
 //
+// The right edge of the window that the stack offers must never move left, whether
+// a script looks at windows or not.
+//
 // A script is played over IPv4 and IPv6, unless it has words of one of them. At
 // the end nothing may have come from the stack that was not expected.
 package packets

@@ -81,6 +81,7 @@ type player struct {
 	// came are packets that no event has looked at.
 	came    []Sent
 	waiting *waiting
+	edge    edge
 	// isn is the number on the wire that is 0 in the script, for what the stack
 	// sends; renew says that its next SYN has a new one. stackSYN and peerSYN are
 	// the script's numbers of the latest SYNs.
@@ -333,6 +334,7 @@ func tcpInfo(c Calls, fd int) (*unix.TCPInfo, error) {
 func (p *player) inject(s *Segment) error {
 	if s.Flags.Contains(header.TCPFlagSyn) {
 		p.peerSYN = s.Seq
+		p.edge.agree(s.Options)
 		if !s.Flags.Contains(header.TCPFlagAck) {
 			p.renew = true
 		}
