@@ -41,6 +41,7 @@ type guard struct {
 	// edge is the right edge of the window that the peer was told, and farthest the one
 	// of all that it was told: it differs after a window had to be shut.
 	edge, farthest seqnum.Value
+	opened         bool // a window was told
 	// reopened is the edge for which reopen has asked.
 	reopened seqnum.Value
 	// receiveScale and sendScale are the shifts of the windows told and heard.
@@ -91,6 +92,7 @@ func (s *Stack) guardAccepted(ep *tcp.Endpoint, gr *graft) {
 		ep:     ep,
 		id:     gr.id,
 		begun:  true,
+		opened: true,
 		una:    iss + 1,
 		nxt:    iss + 1,
 		told:   irs + 1,

@@ -57,16 +57,18 @@ func TestTooBigHasAFloor(t *testing.T) {
 	}
 }
 
-// ipRecorder keeps the IPv4 headers of what a stack sends, and its initial number.
+// ipRecorder keeps the headers of what a stack sends, and its initial number.
 type ipRecorder struct {
 	*wire
-	headers []header.IPv4
-	iss     uint32
+	headers  []header.IPv4
+	segments []header.TCP
+	iss      uint32
 }
 
 func (r *ipRecorder) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	for _, pkt := range pkts.AsSlice() {
 		r.headers = append(r.headers, slices.Clone(header.IPv4(pkt.NetworkHeader().Slice())))
+		r.segments = append(r.segments, slices.Clone(header.TCP(pkt.TransportHeader().Slice())))
 		if h := header.TCP(pkt.TransportHeader().Slice()); h.Flags().Contains(header.TCPFlagSyn) {
 			r.iss = h.SequenceNumber()
 		}

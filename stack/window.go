@@ -43,6 +43,9 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 		}
 	}
 	g.told = seqnum.Value(h.AckNumber())
+	if !g.opened {
+		g.opened, g.edge, g.farthest = true, g.told, g.told
+	}
 	if window := g.promise(int(h.WindowSize())); window != int(h.WindowSize()) {
 		// A checksum that the link completes covers no window yet (CHECKSUM_PARTIAL).
 		if gso := &pkt.GSOOptions; gso.Type == gstack.GSONone || !gso.NeedsCsum {

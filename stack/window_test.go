@@ -1,13 +1,16 @@
 package stack_test
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/ulisten/ulisten/listenq"
+	"github.com/ulisten/ulisten/stack"
 	"github.com/ulisten/ulisten/stack/stacktest"
 )
 
@@ -131,6 +134,32 @@ func TestNoMemoryShutsTheWindow(t *testing.T) {
 	require.Greater(t, p.Expect("ACK seq=1002 len=0").Window, uint16(0))
 	p.Send(stacktest.Segment{Flags: ack, Seq: int64(1 + 1000*taken), Ack: 1002, Payload: []byte("again")})
 	require.Equal(t, "again", c.Read())
+}
+
+// The window of a connection that the stack opens does not depend on where the peer's
+// numbers begin.
+func TestTheFirstWindowOfADialedConnection(t *testing.T) {
+	for _, isn := range []uint32{0, 1, 1 << 31, 1<<31 + 1, 0xf0000000, 0xffffffff} {
+		clock := stack.NewVirtualClock()
+		r := &ipRecorder{wire: newWire()}
+		s, err := stack.New(stack.Config{Link: r, Addresses: []netip.Prefix{serverPrefix4}, Clock: clock, Random: zeros{}})
+		require.NoError(t, err)
+		peer := netip.MustParseAddrPort("198.51.100.7:80")
+		e, err := s.NewEndpoint(false)
+		require.NoError(t, err)
+		require.ErrorIs(t, e.Connect(nil, peer), syscall.EINPROGRESS)
+		clock.Settle()
+		r.deliver(stacktest.Segment{Flags: stacktest.SYN | ack, Window: 65535, Options: listenq.Options{MSS: 1460, WindowScaling: true}}.
+			Packet(peer, e.Local(), isn, r.iss+1))
+		clock.Settle()
+		r.deliver(stacktest.Segment{Flags: ack, Window: 65535, Payload: make([]byte, 100)}.Packet(peer, e.Local(), isn+1, r.iss+1))
+		clock.Settle()
+		last := r.segments[len(r.segments)-1]
+		require.Equal(t, isn+101, last.AckNumber())
+		require.Less(t, int(last.WindowSize())<<7, 1<<20)
+		require.Greater(t, int(last.WindowSize())<<7, 20000)
+		require.NoError(t, s.Close())
+	}
 }
 
 // What lies between the edge that was told and the one that netstack keeps loses
