@@ -94,6 +94,7 @@ func run(f flags) error {
 	setup := trialSetup{
 		seconds:    time.Duration(f.Seconds * float64(time.Second)),
 		floodSize:  100_000,
+		fetchSize:  fetchSize,
 		profileDir: f.CPUProfile,
 	}
 	results := newResults()
@@ -105,7 +106,7 @@ func run(f flags) error {
 			for i := range who {
 				c := who[(i+round)%len(who)]
 				progress.show("%s, round %d of %d: %s", m.name, round+1, f.Rounds, c.name)
-				values, err := trial(m, c, setup)
+				values, err := trial(m, c, round, setup)
 				if err != nil && c.program != "" { // it may not know the measurement yet
 					results.miss(m, c, err)
 					continue

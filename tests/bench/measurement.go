@@ -5,6 +5,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"github.com/ulisten/ulisten/tun"
 )
 
 // measurement is a question put to every contestant.
@@ -14,6 +16,7 @@ type measurement struct {
 	backlog     int
 	workload    workload
 	workers     int
+	path        *tun.Impairment // between client and server; nil is a cable
 	metrics     []metric
 	measure     func(actors, trialSetup) (values, error)
 }
@@ -33,6 +36,7 @@ const (
 	rate        = "rate" // units per second
 	cpuPerUnit  = "cpu"  // CPU time of the server process
 	heapPerUnit = "heap" // live memory of the server process
+	took        = "time" // from the first byte to the last
 )
 
 var (
@@ -91,6 +95,9 @@ var measurements = []measurement{
 		metrics:  echoMetrics,
 		measure:  measureRate,
 	},
+	fetchMeasurement("late-10", "10 % of the packets 10 ms late", tun.Impairment{Late: 0.10}),
+	fetchMeasurement("late-2", "2 % of the packets 10 ms late", tun.Impairment{Late: 0.02}),
+	fetchMeasurement("loss-1", "1 % of the packets lost", tun.Impairment{Loss: 0.01}),
 }
 
 func connMeasurement(workers int, w workload) measurement {

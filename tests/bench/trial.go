@@ -16,6 +16,7 @@ import (
 type trialSetup struct {
 	seconds    time.Duration // how long to measure where time is the limit
 	floodSize  int           // how many SYNs to inject where that is the limit
+	fetchSize  uint64        // how many bytes to fetch where that is the limit
 	profileDir string        // for CPU profiles of servers, or empty
 }
 
@@ -29,20 +30,31 @@ type actors struct {
 type values map[string]float64
 
 // trial measures one contestant once, in namespaces of its own.
-func trial(m measurement, c contestant, setup trialSetup) (v values, err error) {
+func trial(m measurement, c contestant, round int, setup trialSetup) (v values, err error) {
 	clientNS, err := netlab.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, clientNS.Close()) }()
 	serverNS := clientNS
-	if c.network == overVeth {
+	if c.network == overVeth || m.path != nil {
 		if serverNS, err = netlab.Open(); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, serverNS.Close()) }()
 	}
 	if err := prepareNetwork(clientNS, serverNS); err != nil {
+		return nil, err
+	}
+	if m.path != nil {
+		impairment := *m.path
+		impairment.Seed = uint64(round)
+		p, err := newPath(clientNS, serverNS, c, impairment)
+		if err != nil {
+			return nil, err
+		}
+		defer p.close()
+	} else if err := joinNetwork(clientNS, serverNS); err != nil {
 		return nil, err
 	}
 
@@ -99,9 +111,11 @@ func prepareNetwork(client, server *netlab.Namespace) error {
 			return err
 		}
 	}
-	if err := client.OwnRange(clientPool); err != nil {
-		return err
-	}
+	return client.OwnRange(clientPool)
+}
+
+// joinNetwork lays a veth pair between two namespaces that differ.
+func joinNetwork(client, server *netlab.Namespace) error {
 	if server == client {
 		return nil
 	}

@@ -17,14 +17,14 @@ import (
 // the contestant can tell. How large the figures are is not a matter of tests.
 func TestTrialsGiveAllMetrics(t *testing.T) {
 	netlab.RequireTUN(t)
-	setup := trialSetup{seconds: 100 * time.Millisecond, floodSize: 1000, profileDir: t.TempDir()}
+	setup := trialSetup{seconds: 100 * time.Millisecond, floodSize: 1000, fetchSize: 64 << 10, profileDir: t.TempDir()}
 	for _, c := range contestants {
 		for _, m := range measurements {
 			t.Run(c.name+"/"+m.name, func(t *testing.T) {
-				v, err := trial(m, c, setup)
+				v, err := trial(m, c, 0, setup)
 				require.NoError(t, err)
 				for _, x := range m.metrics {
-					if c.network == overVeth && x.Name != rate {
+					if c.network == overVeth && (x.Name == cpuPerUnit || x.Name == heapPerUnit) {
 						require.NotContains(t, v, x.Name)
 						continue
 					}
@@ -49,6 +49,6 @@ func TestOrdinaryUserCanRunTrials(t *testing.T) {
 
 func TestTrialReportsAServerThatCannotStart(t *testing.T) {
 	netlab.RequireTUN(t)
-	_, err := trial(measurements[0], contestant{name: "nobody", network: overTUN}, trialSetup{})
+	_, err := trial(measurements[0], contestant{name: "nobody", network: overTUN}, 0, trialSetup{})
 	require.ErrorContains(t, err, `server: no contestant "nobody"`)
 }
