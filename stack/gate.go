@@ -72,10 +72,15 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 		if !g.valid(e, id, pkt) {
 			return
 		}
+	case tcp.StateSynSent:
+		if g.refutes(e, id, pkt) {
+			return
+		}
 	case tcp.StateConnecting, tcp.StateSynRecv:
 		if g.s.grafts.hold(id, pkt) {
 			return
 		}
+		g.meets(e, id, pkt)
 	}
 	g.netstackTCP.QueuePacket(ep, id, pkt)
 }

@@ -26,6 +26,8 @@ type guard struct {
 
 	// mu is a leaf: nothing else is locked under it.
 	mu sync.Mutex
+	// opening is nil unless the stack opens the connection, and has not yet.
+	opening *opening
 	// begun says that the numbers below are known: a segment was sent, or the
 	// handshake was listenq's.
 	begun bool
@@ -78,7 +80,7 @@ func guardOf(ep *tcp.Endpoint) *guard {
 
 // guardDialed watches over an endpoint that is about to connect.
 func (s *Stack) guardDialed(ep *tcp.Endpoint) {
-	ep.SetOwner(&guard{s: s, ep: ep, ttl: hopLimit})
+	ep.SetOwner(&guard{s: s, ep: ep, ttl: hopLimit, opening: new(opening)})
 }
 
 // guardAccepted watches over an endpoint whose handshake was listenq's. The endpoint

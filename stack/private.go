@@ -156,17 +156,29 @@ const fallbackRTO = 3 * time.Second
 func distrust(ep *tcp.Endpoint, h *listenq.Handshake) {
 	ep.LockUser()
 	defer ep.UnlockUser()
+	if opened(ep) {
+		distrustLocked(ep, h.RTT == 0, h.Lossy)
+	}
+}
+
+// distrustLocked is distrust for a connection that has come far enough to send data:
+// its handshake has not measured the round trip, or much was lost. The caller holds
+// the endpoint's lock.
+func distrustLocked(ep *tcp.Endpoint, unmeasured, lossy bool) {
 	p := &privateFields
 	snd := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), p.sender))
-	if snd == nil {
-		return
-	}
-	if h.RTT == 0 {
+	if unmeasured {
 		*(*time.Duration)(unsafe.Add(snd, p.rto)) = fallbackRTO
 	}
-	if h.Lossy {
+	if lossy {
 		*(*int)(unsafe.Add(snd, p.sndCwnd)) = 1
 	}
+}
+
+// opened reports whether a connection is far enough to send data. The caller holds the
+// endpoint's lock.
+func opened(ep *tcp.Endpoint) bool {
+	return *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), privateFields.sender)) != nil
 }
 
 // tsOffsetOf returns what is added to the clock for timestamps. The caller holds the

@@ -58,11 +58,8 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 	if h.Flags()&unjudged != 0 || h.Flags()&header.TCPFlagAck == 0 {
 		return true
 	}
-	if !pkt.RXChecksumValidated {
-		if !h.IsChecksumValid(id.RemoteAddress, id.LocalAddress, pkt.Data().Checksum(), uint16(pkt.Data().Size())) {
-			return true
-		}
-		pkt.RXChecksumValidated = true
+	if !intact(h, id, pkt) {
+		return true
 	}
 	payload := pkt.Data().Size()
 	var answer, last segmentOut
@@ -100,6 +97,14 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 		g.s.send(id, last)
 	}
 	return false
+}
+
+// intact reports whether the checksum of a segment is right.
+func intact(h header.TCP, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) bool {
+	if !pkt.RXChecksumValidated {
+		pkt.RXChecksumValidated = h.IsChecksumValid(id.RemoteAddress, id.LocalAddress, pkt.Data().Checksum(), uint16(pkt.Data().Size()))
+	}
+	return pkt.RXChecksumValidated
 }
 
 // judge decides about a segment that has ACK and neither SYN nor RST, and takes note

@@ -28,6 +28,9 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 		g.nxt = end
 	}
 	g.remember(pkt)
+	if g.opening != nil {
+		g.opens(h)
+	}
 	if g.fragmentable {
 		g.s.fragment(pkt)
 	}
