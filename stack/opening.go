@@ -58,9 +58,11 @@ func (g *gate) refutes(ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gst
 	r.mu.Unlock()
 
 	if h.Flags()&header.TCPFlagRst == 0 {
+		g.s.count(func(c *ConnCounters) { c.OutRsts++ })
 		g.s.send(id, segmentOut{flags: header.TCPFlagRst, seq: h.AckNumber()})
 	}
 	if again {
+		g.s.count(func(c *ConnCounters) { c.RetransSegs++ })
 		g.s.send(id, syn)
 	}
 	return true
