@@ -36,13 +36,9 @@ func (l *Listener) Readiness(mask waiter.EventMask) waiter.EventMask {
 	l.collect()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	front, ok := l.q.Front()
-	if !ok {
-		return 0
-	}
-	l.readyMu.Lock()
-	defer l.readyMu.Unlock()
-	if _, ok := l.ready[front.ID]; !ok {
+	l.promoted.mu.Lock()
+	defer l.promoted.mu.Unlock()
+	if _, state := l.front(); state != frontReady && state != frontDead {
 		return 0
 	}
 	return mask & waiter.ReadableEvents

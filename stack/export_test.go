@@ -5,6 +5,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
 	"github.com/ulisten/ulisten/listenq"
 )
@@ -49,4 +50,55 @@ func ReadICMP(s *Stack, b []byte) (ICMPError, string) {
 		return ICMPError{}, whose
 	}
 	return ICMPError{flowOf(e.id), e.seq, e.mtu, e.kind, e.code}, whose
+}
+
+// Hold keeps netstack's workers from looking at what is queued to a listener, as a
+// processor that is busy does.
+func (l *Listener) Hold() (release func()) {
+	l.ep.LockUser()
+	return l.ep.UnlockUser
+}
+
+// Held keeps what the graft queues to endpoints in a certain state from netstack, as
+// if it had no time to look.
+type Held struct {
+	netstackTCP
+	state tcp.EndpointState
+	held  []func()
+	eps   []*tcp.Endpoint
+}
+
+func Hold(s *Stack, state tcp.EndpointState) *Held {
+	h := &Held{netstackTCP: s.gate.netstackTCP, state: state}
+	s.gate.netstackTCP = h
+	return h
+}
+
+func (h *Held) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpointID, pkt *gstack.PacketBuffer) {
+	e := ep.(*tcp.Endpoint)
+	if e.EndpointState() != h.state {
+		h.netstackTCP.QueuePacket(ep, id, pkt)
+		return
+	}
+	pkt = pkt.IncRef()
+	h.eps = append(h.eps, e)
+	h.held = append(h.held, func() {
+		h.netstackTCP.QueuePacket(ep, id, pkt)
+		pkt.DecRef()
+	})
+}
+
+// Release lets netstack look.
+func (h *Held) Release() {
+	for _, queue := range h.held {
+		queue()
+	}
+	h.held = nil
+}
+
+// Abort ends the connections that were held.
+func (h *Held) Abort() {
+	for _, ep := range h.eps {
+		ep.Abort()
+	}
 }

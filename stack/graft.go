@@ -10,6 +10,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/ulisten/ulisten/listenq"
 )
@@ -18,10 +19,6 @@ const (
 	// heldLimit bounds the segments held for one connection while it is being
 	// grafted, which takes microseconds; a sender's first window fits.
 	heldLimit = 64
-	// graftTimeout is when a connection that netstack has not taken over counts
-	// as lost. Only a race with a route or an address that disappears leads
-	// there.
-	graftTimeout = time.Second
 	// minMSS is the least segment size that a client can force on us, options
 	// included (Linux TCP_MIN_MSS).
 	minMSS = 88
@@ -42,11 +39,17 @@ type graft struct {
 	conn      listenq.Conn
 	handshake listenq.Handshake
 	id        gstack.TransportEndpointID
-	window    uint16        // of the segment that completed the handshake
-	syn       segmentOut    // what netstack gets
-	since     time.Duration // when it was promoted
-	injected  bool          // netstack has the SYN
+	window    uint16     // of the segment that completed the handshake
+	syn       segmentOut // what netstack gets
 	held      []*gstack.PacketBuffer
+	end       waiter.Entry // of netstack's endpoint, until it is established
+
+	since    time.Duration // when it was promoted, or begun again
+	injected bool          // somebody gives netstack the SYN, or has
+	queued   atomic.Bool   // netstack has the SYN
+	retried  bool
+	// abandoned says that the listener was closed, and the client is reset.
+	abandoned bool
 }
 
 // grafts are the connections being grafted, by flow.
@@ -59,6 +62,7 @@ type grafts struct {
 	byFlow map[gstack.TransportEndpointID]*graft
 	timer  tcpip.Timer
 	closed bool
+	losses losses
 }
 
 func (g *grafts) init(s *Stack) {
@@ -91,7 +95,7 @@ func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a 
 	g.byFlow[a.id] = gr
 	g.count.Store(int32(len(g.byFlow)))
 	if g.timer == nil && !g.closed {
-		g.timer = g.s.clock.AfterFunc(graftTimeout, g.expire)
+		g.timer = g.s.clock.AfterFunc(graftLook, g.look)
 	}
 	g.mu.Unlock()
 
@@ -100,8 +104,15 @@ func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a 
 		// the way until netstack has ended it; timeWaits.left begins again.
 		return
 	}
-	if g.claim(a.id) != nil {
-		g.inject(a.ep, a.id, gr.syn)
+	g.start(a.id)
+}
+
+// start queues the synthetic SYN of a flow's graft to its listening endpoint, unless
+// there is none or somebody has.
+func (g *grafts) start(id gstack.TransportEndpointID) {
+	if gr := g.claim(id); gr != nil {
+		g.inject(gr.l.ep, id, gr.syn)
+		gr.queued.Store(true)
 	}
 }
 
@@ -125,9 +136,7 @@ func (g *grafts) again(id gstack.TransportEndpointID) {
 	if !ok || ep.EndpointState() != tcp.StateListen {
 		return
 	}
-	if gr := g.claim(id); gr != nil {
-		g.inject(gr.l.ep, id, gr.syn)
-	}
+	g.start(id)
 }
 
 // has reports whether a flow is being grafted.
@@ -183,27 +192,35 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 
 	g.mu.Lock()
 	gr, ok := g.byFlow[id]
+	abandoned := ok && gr.abandoned
 	g.mu.Unlock()
 	switch {
 	case ep == nil:
 		return
-	case !ok && g.s.grafted(id, ep):
+	case !ok && g.s.grafted(id.LocalPort, ep):
 		// netstack repeats a SYN-ACK whose ACK it has in its queue but had no
 		// processor to look at for a second.
 		return
 	case !ok || header.TCP(pkt.TransportHeader().Slice()).AckNumber() != gr.syn.seq+1:
 		g.stray(ep, id)
 		return
-	case !gr.l.offer.agrees(pkt, &gr.handshake):
+	case abandoned:
 		g.remove(gr)
+		g.s.later.do(ep.Abort)
+		return
+	case !gr.l.offer.agrees(pkt, &gr.handshake):
 		g.s.logger.Error("netstack offers something else than the client was told", "client", gr.id.RemoteAddress)
-		g.fail(gr)
+		if g.remove(gr) {
+			g.fail(gr)
+		}
 		g.s.later.do(ep.Abort)
 		return
 	}
 	adopt(ep, g.s.clock.NowMonotonic(), &gr.handshake)
 	g.s.guardAccepted(ep, gr)
-	gr.l.grafting(ep, gr)
+	gr.end.Init(gr, waiter.EventHUp)
+	waiterQueue(ep).EventRegister(&gr.end)
+	gr.l.promoted.adopt(ep, gr)
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -224,6 +241,7 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 		}
 		pkt.DecRef()
 	}
+	gr.held = nil
 	delete(g.byFlow, id)
 	g.count.Store(int32(len(g.byFlow)))
 }
@@ -239,64 +257,11 @@ func (g *grafts) stray(ep *tcp.Endpoint, id gstack.TransportEndpointID) {
 		g.mu.Lock()
 		if gr := g.byFlow[id]; gr != nil {
 			gr.injected = false
+			gr.queued.Store(false)
 		}
 		g.mu.Unlock()
 		g.again(id)
 	})
-}
-
-func (g *grafts) remove(gr *graft) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.byFlow, gr.id)
-	g.count.Store(int32(len(g.byFlow)))
-}
-
-// expire fails what has waited too long.
-func (g *grafts) expire() {
-	now := g.s.now()
-	var lost []*graft
-	g.mu.Lock()
-	g.timer = nil
-	for _, gr := range g.byFlow {
-		if now-gr.since >= graftTimeout || g.closed {
-			lost = append(lost, gr)
-		}
-	}
-	for _, gr := range lost {
-		delete(g.byFlow, gr.id)
-	}
-	g.count.Store(int32(len(g.byFlow)))
-	if len(g.byFlow) > 0 {
-		g.timer = g.s.clock.AfterFunc(graftTimeout, g.expire)
-	}
-	g.mu.Unlock()
-	for _, gr := range lost {
-		g.fail(gr)
-	}
-}
-
-// fail resets a connection that netstack did not take over; accept returns it
-// dead, as it would one that the client has reset.
-func (g *grafts) fail(gr *graft) {
-	g.s.drop(func(d *Drops) { d.GraftFailures++ })
-	g.s.logger.Warn("connection lost on the way to netstack", "client", gr.id.RemoteAddress)
-	for _, pkt := range gr.held {
-		pkt.DecRef()
-	}
-	g.s.send(gr.id, segmentOut{flags: header.TCPFlagRst, seq: gr.handshake.ISS + 1})
-	gr.l.lost(gr.conn)
-}
-
-func (g *grafts) close() {
-	g.mu.Lock()
-	g.closed = true
-	if g.timer != nil {
-		g.timer.Stop()
-		g.timer = nil
-	}
-	g.mu.Unlock()
-	g.expire()
 }
 
 // inject queues a segment to an endpoint as if the client had sent it.

@@ -48,13 +48,6 @@ type ListenOptions struct {
 	KeepAlive net.KeepAliveConfig
 }
 
-// grafted is a connection that netstack has an endpoint for.
-type grafted struct {
-	conn      listenq.Conn
-	handshake listenq.Handshake
-	since     time.Duration
-}
-
 // A Listener is a listening socket. It implements net.Listener.
 type Listener struct {
 	s       *Stack
@@ -91,11 +84,9 @@ type Listener struct {
 	// fresh is set when netstack has connections to collect.
 	fresh atomic.Bool
 
-	readyMu sync.Mutex
-	grafted map[*tcp.Endpoint]grafted    // not collected yet
-	ready   map[listenq.ConnID]*Endpoint // collected, not accepted yet
+	promoted promoted
 
-	wake     chan struct{} // holds a token when ready may have grown
+	wake     chan struct{} // holds a token when a promoted connection may be ready
 	done     chan struct{}
 	deadline deadline.Deadline
 }
@@ -175,8 +166,7 @@ func (s *Stack) ListenOn(b *Binding, backlog int, opts *ListenOptions) (*Listene
 		v6Only:    b.options.V6Only,
 		offer:     s.offer.atMost(opts.MaxSegment),
 		keepAlive: opts.KeepAlive,
-		grafted:   make(map[*tcp.Endpoint]grafted),
-		ready:     make(map[listenq.ConnID]*Endpoint),
+		promoted:  newPromoted(),
 		wake:      make(chan struct{}, 1),
 		done:      make(chan struct{}),
 		deadline:  deadline.New(),
@@ -390,71 +380,6 @@ func (l *Listener) holds(f listenq.Flow) bool {
 	return l.q.Holds(f)
 }
 
-// grafted reports whether an endpoint is a connection that a listener's SYN-ACK
-// was swallowed for, and that nobody has collected yet.
-func (s *Stack) grafted(id gstack.TransportEndpointID, ep *tcp.Endpoint) bool {
-	for _, l := range s.listenersOn(id.LocalPort) {
-		l.readyMu.Lock()
-		_, ok := l.grafted[ep]
-		l.readyMu.Unlock()
-		if ok {
-			return true
-		}
-	}
-	return false
-}
-
-// grafting says which endpoint a promoted connection has become.
-func (l *Listener) grafting(ep *tcp.Endpoint, gr *graft) {
-	l.readyMu.Lock()
-	defer l.readyMu.Unlock()
-	l.grafted[ep] = grafted{conn: gr.conn, handshake: gr.handshake, since: l.s.now()}
-}
-
-// lost says that a promoted connection will never come.
-func (l *Listener) lost(c listenq.Conn) {
-	l.readyMu.Lock()
-	l.ready[c.ID] = lostEndpoint(c.Flow.Local(), c.Flow.Remote())
-	l.readyMu.Unlock()
-	l.notify()
-}
-
-// collect takes from netstack the connections that it has finished.
-func (l *Listener) collect() {
-	if !l.fresh.Swap(false) {
-		return
-	}
-	for {
-		ep, wq, err := l.ep.Accept(nil)
-		if err != nil {
-			return
-		}
-		e := ep.(*tcp.Endpoint)
-		l.readyMu.Lock()
-		g, ok := l.grafted[e]
-		delete(l.grafted, e)
-		l.readyMu.Unlock()
-		if !ok {
-			e.Abort()
-			continue
-		}
-		if g.handshake.RTT == 0 || g.handshake.Lossy {
-			distrust(e, &g.handshake)
-		}
-		n := l.s.newEndpoint(e, wq)
-		n.local, n.remote = g.conn.Flow.Local(), g.conn.Flow.Remote()
-		n.binding.Store(l.s.connection(e, n.local, l.binding))
-		if l.watchesResets() {
-			n.queued.Store(&queuedConn{l, g.conn.ID})
-		}
-		n.NotifyEvent(0) // it may be over already
-		l.readyMu.Lock()
-		l.ready[g.conn.ID] = n
-		l.readyMu.Unlock()
-		signal(l.wake) // for another Accept, which may have looked too early
-	}
-}
-
 // Accept implements net.Listener. Connections come in the order in which their
 // handshakes were completed; one that its client has reset meanwhile comes too,
 // and fails on first use. Where the profile says so, Accept fails in its place,
@@ -482,7 +407,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		case frontAborted:
 			return nil, l.opError("accept", syscall.ECONNABORTED)
 		}
-		l.sleep(state)
+		l.sleep()
 	}
 }
 
@@ -495,14 +420,8 @@ func (l *Listener) accepted(e *Endpoint) net.Conn {
 	return c
 }
 
-// sleep waits until another look at the queue is worth while. A connection that
-// is promoted and not ready is so within microseconds; if it is not, look whether
-// it ever will.
-func (l *Listener) sleep(state frontState) {
-	if state == frontPending {
-		timer := l.s.clock.AfterFunc(graftTimeout, func() { signal(l.wake) })
-		defer timer.Stop()
-	}
+// sleep waits until another look at the queue is worth while.
+func (l *Listener) sleep() {
 	select {
 	case <-l.wake:
 	case <-l.done:
@@ -529,69 +448,6 @@ func (l *Listener) TryAccept() (net.Conn, error) {
 		return nil, l.opError("accept", syscall.ECONNABORTED)
 	}
 	return nil, l.opError("accept", os.NewSyscallError("accept", syscall.EAGAIN))
-}
-
-// frontState says how it stands with the first connection of the accept queue.
-type frontState int
-
-const (
-	frontNone    frontState = iota // the queue is empty
-	frontPending                   // promoted, and netstack is not done with it
-	frontReady
-	frontAborted // its peer has reset it, and accept(2) of the platform says so
-)
-
-// take removes the front of the accept queue if netstack has it ready, or will
-// never have it.
-func (l *Listener) take() (*Endpoint, frontState) {
-	c, state := l.takeFront()
-	if state == frontAborted && c.ep != nil {
-		c.Abort()
-	}
-	return c, state
-}
-
-func (l *Listener) takeFront() (*Endpoint, frontState) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	front, ok := l.q.Front()
-	if !ok {
-		return nil, frontNone
-	}
-	l.readyMu.Lock()
-	defer l.readyMu.Unlock()
-	c, ok := l.ready[front.ID]
-	if !ok {
-		if !l.died(front) {
-			return nil, frontPending
-		}
-		c = lostEndpoint(front.Flow.Local(), front.Flow.Remote())
-	}
-	delete(l.ready, front.ID)
-	c.queued.Store(nil)
-	if c.wasReset() {
-		l.q.Aborted(front.ID)
-	}
-	front, _ = l.q.Accept()
-	if len(l.ready) > 0 {
-		signal(l.wake) // for another Accept
-	}
-	if front.Aborted {
-		return c, frontAborted
-	}
-	return c, frontReady
-}
-
-// died reports whether netstack gave a grafted connection up before it was
-// established, as an ICMP error can make it do. The caller holds readyMu.
-func (l *Listener) died(c listenq.Conn) bool {
-	for ep, g := range l.grafted {
-		if g.conn.ID == c.ID && ep.EndpointState() == tcp.StateError && l.s.now()-g.since >= graftTimeout {
-			delete(l.grafted, ep)
-			return true
-		}
-	}
-	return false
 }
 
 // SetDeadline makes Accept fail with os.ErrDeadlineExceeded from t on; the zero
@@ -745,40 +601,6 @@ func (l *Listener) stopTimer() {
 	l.stopped = true
 	if l.timer != nil {
 		l.timer.Stop()
-	}
-}
-
-// resetQueued resets connections in their order, waiting for those that netstack
-// is about to have.
-func (l *Listener) resetQueued(queued []listenq.Conn) {
-	giveUp := make(chan struct{})
-	timer := l.s.clock.AfterFunc(2*graftTimeout, func() { close(giveUp) })
-	defer timer.Stop()
-	for _, c := range queued {
-		// What netstack does not have ready in time it resets by itself when
-		// its listener is closed.
-		if e := l.await(c.ID, giveUp); e != nil && e.ep != nil {
-			e.Abort()
-		}
-	}
-}
-
-// await waits for a promoted connection to be ready; nil means in vain.
-func (l *Listener) await(id listenq.ConnID, giveUp <-chan struct{}) *Endpoint {
-	for {
-		l.collect()
-		l.readyMu.Lock()
-		conn, ok := l.ready[id]
-		delete(l.ready, id)
-		l.readyMu.Unlock()
-		if ok {
-			return conn
-		}
-		select {
-		case <-l.wake:
-		case <-giveUp:
-			return nil
-		}
 	}
 }
 

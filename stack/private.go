@@ -11,6 +11,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/seqnum"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/ulisten/ulisten/listenq"
 )
@@ -32,6 +33,8 @@ var privateFields struct {
 	startTime uintptr // handshake.startTime tcpip.MonotonicTime
 	noSample  uintptr // handshake.sampleRTTWithTSOnly bool
 	tsOffset  uintptr // Endpoint.TSOffset.milliseconds uint32
+	synTimer  uintptr // handshake.retransmitTimer *backoffTimer
+	timer     uintptr // backoffTimer.t tcpip.Timer
 	receiver  uintptr // Endpoint.rcv *receiver
 
 	sender         uintptr // Endpoint.snd *sender
@@ -46,6 +49,7 @@ var privateFields struct {
 	receiveScale uintptr // receiver.RcvWndScale uint8
 	rcvWnd       uintptr // receiver.rcvWnd seqnum.Size
 	sendScale    uintptr // sender.SndWndScale uint8
+	waiterQueue  uintptr // Endpoint.waiterQueue *waiter.Queue
 }
 
 // checkPrivateFields finds the offsets.
@@ -76,8 +80,11 @@ func checkPrivateFields() error {
 		var handshake, offset, receiver reflect.Type
 		p.handshake, handshake = find(endpoint, "h", kind(reflect.Pointer))
 		p.iss, _ = find(handshake, "iss", isSeqnum)
-		p.startTime, _ = find(handshake, "startTime", func(t reflect.Type) bool { return t == reflect.TypeFor[tcpip.MonotonicTime]() })
+		p.startTime, _ = find(handshake, "startTime", isType[tcpip.MonotonicTime])
 		p.noSample, _ = find(handshake, "sampleRTTWithTSOnly", kind(reflect.Bool))
+		var backoff reflect.Type
+		p.synTimer, backoff = find(handshake, "retransmitTimer", kind(reflect.Pointer))
+		p.timer, _ = find(backoff, "t", isType[tcpip.Timer])
 		var outer uintptr
 		outer, offset = find(endpoint, "TSOffset", kind(reflect.Struct))
 		p.tsOffset, _ = find(offset, "milliseconds", kind(reflect.Uint32))
@@ -85,7 +92,7 @@ func checkPrivateFields() error {
 		p.receiver, receiver = find(endpoint, "rcv", kind(reflect.Pointer))
 		var sender, queue reflect.Type
 		p.sender, sender = find(endpoint, "snd", kind(reflect.Pointer))
-		p.rto, _ = find(sender, "RTO", func(t reflect.Type) bool { return t == reflect.TypeFor[time.Duration]() })
+		p.rto, _ = find(sender, "RTO", isType[time.Duration])
 		p.sndCwnd, _ = find(sender, "SndCwnd", kind(reflect.Int))
 		p.maxPayloadSize, _ = find(sender, "MaxPayloadSize", kind(reflect.Int))
 		p.outstanding, _ = find(sender, "Outstanding", kind(reflect.Int))
@@ -98,6 +105,7 @@ func checkPrivateFields() error {
 		p.rcvWnd, _ = find(receiver, "rcvWnd", isType[seqnum.Size])
 		p.receiveScale, _ = find(receiver, "RcvWndScale", kind(reflect.Uint8))
 		p.sendScale, _ = find(sender, "SndWndScale", kind(reflect.Uint8))
+		p.waiterQueue, _ = find(endpoint, "waiterQueue", isType[*waiter.Queue])
 	})
 	return p.err
 }
@@ -145,6 +153,21 @@ func adopt(ep *tcp.Endpoint, now tcpip.MonotonicTime, h *listenq.Handshake) {
 	*(*uint32)(unsafe.Add(unsafe.Pointer(ep), p.tsOffset)) = h.TSOffset
 	*(*tcpip.MonotonicTime)(unsafe.Add(hs, p.startTime)) = now.Add(-h.RTT)
 	*(*bool)(unsafe.Add(hs, p.noSample)) = h.RTT == 0
+	// The final ACK is here, however long netstack takes to look at it.
+	timer := *(*unsafe.Pointer)(unsafe.Add(hs, p.synTimer))
+	(*(*tcpip.Timer)(unsafe.Add(timer, p.timer))).Stop()
+}
+
+// waiterQueue returns the queue of those who wait for an endpoint, which netstack
+// tells only when it is accepted.
+func waiterQueue(ep *tcp.Endpoint) *waiter.Queue {
+	return *(**waiter.Queue)(unsafe.Add(unsafe.Pointer(ep), privateFields.waiterQueue))
+}
+
+// hasRead reports whether netstack is done with every segment that was queued to a
+// listening endpoint, which keeps none; one that was closed forgets them.
+func hasRead(ep *tcp.Endpoint) bool {
+	return ep.EndpointState() != tcp.StateListen || receiveMemory(ep) == 0
 }
 
 // fallbackRTO is the retransmission timeout where the handshake has not measured the

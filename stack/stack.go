@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -122,6 +123,14 @@ type Drops struct {
 	LaterOverflow uint64 // segments beyond what is queued for a second look
 	GraftFailures uint64 // connections that netstack did not take over
 	Strays        uint64 // handshakes that netstack began on its own
+}
+
+// Each calls f with every counter's name and value, in the order of the fields.
+func (d *Drops) Each(f func(name string, value uint64)) {
+	v := reflect.ValueOf(d).Elem()
+	for i := range v.NumField() {
+		f(v.Type().Field(i).Name, v.Field(i).Uint())
+	}
 }
 
 // New builds a stack and attaches it to its link.

@@ -47,7 +47,9 @@ type response struct {
 	Device    string         `json:"device,omitempty"`
 	PID       int            `json:"pid,omitempty"`
 	Listeners []listenerInfo `json:"listeners,omitempty"`
-	Sysctls   []setting      `json:"sysctls,omitempty"`
+	// Drops are what the stack threw away beside its listeners' rules.
+	Drops   stack.Drops `json:"drops,omitzero"`
+	Sysctls []setting   `json:"sysctls,omitempty"`
 }
 
 // listenerInfo is a listener at one moment.
@@ -137,7 +139,7 @@ func (s *server) handle(r request) response {
 	case "set":
 		return s.handleSet(r)
 	}
-	out := response{Device: s.device, PID: s.pid}
+	out := response{Device: s.device, PID: s.pid, Drops: s.stack.Drops()}
 	for _, l := range s.services {
 		out.Listeners = append(out.Listeners, l.info())
 	}

@@ -10,12 +10,14 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/ulisten/ulisten/stack"
 )
 
 // ssCmd is `ulisten ss`.
 type ssCmd struct {
 	controlFlag
-	Extended bool          `short:"e" help:"Show the counters that have ticked."`
+	Extended bool          `short:"e" help:"Show the counters that have ticked, and what was dropped."`
 	Netstat  bool          `help:"Look like netstat -ntpl."`
 	Watch    bool          `help:"Print again and again until interrupted."`
 	Interval time.Duration `default:"1s" help:"How long --watch waits (1s)."`
@@ -74,7 +76,8 @@ func (s *ssCmd) print(w io.Writer) error {
 			Device    string         `json:"device"`
 			PID       int            `json:"pid"`
 			Listeners []listenerInfo `json:"listeners"`
-		}{reply.Device, reply.PID, append([]listenerInfo{}, reply.Listeners...)})
+			Drops     stack.Drops    `json:"drops"`
+		}{reply.Device, reply.PID, append([]listenerInfo{}, reply.Listeners...), reply.Drops})
 	}
 	var b strings.Builder
 	if s.Netstat {
@@ -102,6 +105,17 @@ func (s *ssCmd) ss(b *strings.Builder, reply response) {
 		}
 	}
 	rows.write(b)
+	if s.Extended {
+		var ticked []string
+		reply.Drops.Each(func(name string, value uint64) {
+			if value > 0 {
+				ticked = append(ticked, fmt.Sprintf("%s:%d", name, value))
+			}
+		})
+		if len(ticked) > 0 {
+			fmt.Fprintln(b, "Dropped", strings.Join(ticked, " "))
+		}
+	}
 }
 
 func netstat(b *strings.Builder, reply response) {

@@ -3,6 +3,7 @@ package stacktest
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -39,6 +40,8 @@ type Config struct {
 	Seed uint64
 	// MTU of the link in bytes; 0 stands for 1500.
 	MTU uint32
+	// Logger gets what an operator should know; nil is silent.
+	Logger *slog.Logger
 }
 
 // A Lab is a stack on a link of its own, in virtual time, and the clients at the
@@ -100,6 +103,7 @@ func New(t testing.TB, cfg Config) *Lab {
 		Profile:   cfg.Profile,
 		Sysctls:   cfg.Sysctls,
 		Observe:   lab.observe,
+		Logger:    cfg.Logger,
 		Random:    lab.random,
 		Clock:     lab.clock,
 	})
