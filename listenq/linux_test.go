@@ -353,6 +353,9 @@ func (r *oracleReplay) outcome(o Outcome, at time.Duration, when string) {
 		e.Flags, e.Ack = "SA", &relAck
 		peer := o.Handshake.Peer
 		e.Opts = &oracleOptions{MSS: 1460, SACKOK: peer.SACKPermitted}
+		if !o.Flow.Is4() {
+			e.Opts.MSS = 1440
+		}
 		if peer.WindowScaling {
 			e.Opts.WS = new(uint8)
 		}

@@ -103,7 +103,7 @@ func linux6() *Profile {
 		"syn-ack":               {Measured, "recordings synack-*; reqsk_timer_handler, net/ipv4/inet_connection_sock.c", "the kernel's timer wheel is up to 12 % late"},
 		"half-open":             {Measured, "recordings duplicate-syn*, syn-other-*, rst-*, bad-ack, ack-out-of-window; tcp_check_req, net/ipv4/tcp_minisocks.c", ""},
 		"half-open.rst-removes": {Measured, "recordings rst-half-open, rst-ack-half-open", "the sources of 6.18.24 and 7.1.5 remove for every RST in the window"},
-		"icmp":                  {Measured, "recordings icmp-*; tcp_v4_err, tcp_req_err, net/ipv4/tcp_ipv4.c; icmpv6_err_convert, net/ipv6/icmp.c", ""},
+		"icmp":                  {Measured, "recordings icmp-*, icmp6-*; tcp_v4_err, tcp_req_err, net/ipv4/tcp_ipv4.c; icmpv6_err_convert, net/ipv6/icmp.c", ""},
 		"cookies":               {Measured, "recordings cookie*, syncookies-2", ""},
 		"cookies.period":        {FromSource, "Linux 6.18: TCP_SYNCOOKIE_PERIOD, include/net/tcp.h", ""},
 		"cookies.periods":       {FromSource, "Linux 6.18: MAX_SYNCOOKIE_AGE, include/net/tcp.h", ""},

@@ -52,16 +52,16 @@ func Join(a, b *Namespace, addrA, addrB netip.Prefix) error {
 	if err := introduce(b, a, addrA.Addr()); err != nil {
 		return err
 	}
-	if err := awaitLocal(a, addrA.Addr()); err != nil {
+	if err := a.AwaitLocal(addrA.Addr()); err != nil {
 		return err
 	}
-	return awaitLocal(b, addrB.Addr())
+	return b.AwaitLocal(addrB.Addr())
 }
 
-// awaitLocal waits until n takes packets for its own address. The kernel
-// enters the route of an IPv6 address from a work queue, and a SYN that comes
-// earlier is lost for a second.
-func awaitLocal(n *Namespace, addr netip.Addr) error {
+// AwaitLocal waits until the namespace takes packets for an address of its own. The
+// kernel enters the route of an IPv6 address from a work queue, and a SYN that
+// comes earlier is lost for a second.
+func (n *Namespace) AwaitLocal(addr netip.Addr) error {
 	h, err := n.Netlink()
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package oracle
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -41,6 +40,7 @@ func Play(sc *Scenario) (*Played, error) {
 	defer ns.Close()
 	k := &kernel{
 		sc:      sc,
+		ns:      ns,
 		names:   make(map[netip.AddrPort]string),
 		numbers: make(map[peerKey]*wireState),
 		socks:   make(map[string]*sock),
@@ -60,6 +60,7 @@ func Play(sc *Scenario) (*Played, error) {
 // so that what is observed keeps its order.
 type kernel struct {
 	sc       *Scenario
+	ns       *netlab.Namespace
 	tun      int
 	names    map[netip.AddrPort]string
 	numbers  map[peerKey]*wireState
@@ -104,70 +105,6 @@ func (k *kernel) play() (err error) {
 		}
 	}
 	return nil
-}
-
-// configure makes the TUN device and applies the settings.
-func (k *kernel) configure() error {
-	if err := k.configureIPv6(); err != nil {
-		return err
-	}
-	for _, name := range k.sc.Sysctls.Names {
-		if err := writeSysctl(name, k.sc.Sysctls.Of[name]); err != nil {
-			return err
-		}
-	}
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return fmt.Errorf("open /dev/net/tun: %w", err)
-	}
-	k.tun = fd
-	ifr, err := unix.NewIfreq("oracle0")
-	if err != nil {
-		return err
-	}
-	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-		return fmt.Errorf("make a TUN device: %w", err)
-	}
-	link, err := netlink.LinkByName("oracle0")
-	if err != nil {
-		return err
-	}
-	address := &netlink.Addr{IPNet: netlink.NewIPNet(k.sc.Server.IP.AsSlice())}
-	if err := netlink.AddrAdd(link, address); err != nil {
-		return fmt.Errorf("add %v: %w", k.sc.Server.IP, err)
-	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		return err
-	}
-	everything := &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
-	if k.sc.Server.IP.Is6() {
-		everything = &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
-	}
-	err = netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: everything})
-	if err != nil {
-		return fmt.Errorf("add a route: %w", err)
-	}
-	return nil
-}
-
-// configureIPv6 makes an IPv6 address usable at once; where there is none, nothing
-// is to be sent, no router solicitations either. A kernel without IPv6 needs no
-// telling.
-func (k *kernel) configureIPv6() error {
-	if k.sc.Server.IP.Is6() {
-		return writeSysctl("net.ipv6.conf.default.accept_dad", 0)
-	}
-	err := writeSysctl("net.ipv6.conf.default.disable_ipv6", 1)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-func writeSysctl(name string, value int64) error {
-	path := "/proc/sys/" + strings.ReplaceAll(name, ".", "/")
-	return os.WriteFile(path, []byte(strconv.FormatInt(value, 10)), 0)
 }
 
 func (k *kernel) step(s *Step, end time.Duration) error {

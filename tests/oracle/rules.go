@@ -54,6 +54,17 @@ var rules = []chapter{
 		{"A segment without ACK, SYN or RST is ignored.", "`tcp_check_req`", "no-ack-flag-half-open"},
 		{"Data on a SYN is neither acknowledged nor kept.", "`tcp_conn_request`", "syn-with-data"},
 	}},
+	{title: "ICMP errors about a SYN-ACK", rules: []rule{
+		{"Net and host unreachable, time exceeded in transit and parameter problem end the request whose SYN-ACK they quote, by its exact number. Nothing is sent, and its client's ACK gets RST.", "`tcp_v4_err`, `tcp_req_err` in net/ipv4/tcp_ipv4.c", "icmp-ends-request"},
+		{"All other kinds leave it as it is, port unreachable too.", "`tcp_v4_err`", "icmp-ends-nothing"},
+		{"With another number an error of any kind changes nothing.", "`tcp_req_err`", "icmp-wrong-number"},
+		{"In IPv6 it is prohibited, port unreachable, policy failed, route rejected and parameter problem that end it.", "`tcp_v6_err` in net/ipv6/tcp_ipv6.c, `icmpv6_err_convert` in net/ipv6/icmp.c", "icmp6-ends-request"},
+		{"No route, beyond scope, address unreachable, too big and time exceeded do not.", "`icmpv6_err_convert`", "icmp6-ends-nothing"},
+		{"A repeated SYN-ACK has the number of the first.", "`tcp_req_err`", "icmp-after-retransmission"},
+		{"So a SYN queue full of clients that are not there is empty as soon as the network says so.", "`inet_csk_reqsk_queue_drop` in net/ipv4/inet_connection_sock.c", "icmp-makes-room"},
+		{"A cookie leaves nothing behind that an error could end.", "`tcp_v4_err`", "icmp-cookie"},
+		{"The request of a listener that was closed ends the same way.", "`tcp_req_err`", "icmp-close-listener"},
+	}},
 	{title: "The SYN queue and cookies", rules: []rule{
 		{"The SYN queue, too, takes backlog+1 requests, whatever tcp_max_syn_backlog says. Without cookies the next SYN is dropped.", "`inet_csk_reqsk_queue_is_full` in include/net/inet_connection_sock.h, `tcp_syn_flood_action`", "syn-queue-full-cookies-0"},
 		{"With tcp_syncookies 1 it is answered by a cookie: no state, no retransmission.", "`cookie_init_sequence`, `cookie_v4_check` in net/ipv4/syncookies.c", "syn-queue-full-cookies-1"},
