@@ -94,7 +94,7 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 // doubles.
 func (c *Conn) SetReadBuffer(bytes int) error {
 	return c.setOption(func() tcpip.Error {
-		c.ep.SocketOptions().SetReceiveBufferSize(2*int64(bytes), true)
+		SetReceiveBuffer(c.ep, 2*int64(bytes))
 		return nil
 	})
 }

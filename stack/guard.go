@@ -44,6 +44,9 @@ type guard struct {
 	// of all that it was told: it differs after a window had to be shut.
 	edge, farthest seqnum.Value
 	opened         bool // a window was told
+	// finAcked says that our FIN was acknowledged by a segment that had overtaken
+	// another; see overtaken.
+	finAcked bool
 	// reopened is the edge for which reopen has asked.
 	reopened seqnum.Value
 	// receiveScale and sendScale are the shifts of the windows told and heard.

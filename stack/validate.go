@@ -26,6 +26,9 @@ const (
 	// refuse is lift for a segment whose data there is no memory for: that is forgotten,
 	// and the peer told to stop.
 	refuse
+	// overtook is an ACK of everything, our FIN included, that has overtaken something:
+	// netstack has it, and once more in order.
+	overtook
 	// stop is refuse for a segment beyond the window, which acknowledges nothing.
 	stop
 )
@@ -69,7 +72,7 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 	switch j {
 	case acknowledge: // what netstack has already, which it answers
 		answer = segmentOut{flags: header.TCPFlagAck, seq: uint32(r.told - 1), ack: uint32(r.una)}
-	case lift, refuse:
+	case lift, refuse, overtook:
 		answer = segmentOut{flags: header.TCPFlagAck, seq: uint32(r.told), ack: h.AckNumber(), window: int(h.WindowSize())}
 		if val, ecr, ok := timestampOf(h); ok {
 			answer.options = timestampOption(buf[:], val, ecr)
@@ -85,6 +88,9 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 		return true
 	case acknowledge:
 		g.inject(r.ep, id, answer, 1)
+	case overtook:
+		g.inject(r.ep, id, answer, 0)
+		return true
 	case lift:
 		g.inject(r.ep, id, answer, 0)
 		return sequenceLength(h.Flags(), payload) > 0
@@ -156,6 +162,9 @@ func (g *guard) judge(h header.TCP, payload int) judgement {
 	case length > 0 && g.edge == g.told, // a probe of a window that is shut
 		g.edge.LessThan(seq): // an ACK from before it was shut
 		return lift
+	case length == 0 && g.told.LessThan(seq) && ack == g.nxt && g.ep.EndpointState() == tcp.StateFinWait1:
+		g.finAcked = true
+		return overtook
 	}
 	return pass
 }

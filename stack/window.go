@@ -19,13 +19,8 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 	flags := h.Flags()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	seq := seqnum.Value(h.SequenceNumber())
-	end := seq.Add(sequenceLength(flags, pkt.Data().Size()))
-	if !g.begun {
-		g.begun, g.id = true, idOfOutgoing(pkt)
-		g.una, g.nxt = seq, end
-	} else if g.nxt.LessThan(end) {
-		g.nxt = end
+	if flags&header.TCPFlagRst == 0 { // its number may be what a stranger has acknowledged
+		g.sends(pkt, seqnum.Value(h.SequenceNumber()), sequenceLength(flags, pkt.Data().Size()))
 	}
 	g.remember(pkt)
 	if g.opening != nil {
@@ -45,7 +40,12 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 			g.stamps, g.recent, g.recentAt = true, ecr, g.s.now()
 		}
 	}
-	g.told = seqnum.Value(h.AckNumber())
+	if told := seqnum.Value(h.AckNumber()); g.told != told {
+		g.told = told
+		if g.finAcked {
+			g.s.later.do(g.overtaken)
+		}
+	}
 	if !g.opened {
 		g.opened, g.edge, g.farthest = true, g.told, g.told
 	}
@@ -55,6 +55,17 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 			h.SetChecksum(^checksum.Combine(checksum.Combine(^h.Checksum(), ^h.WindowSize()), uint16(window)))
 		}
 		h.SetWindowSize(uint16(window))
+	}
+}
+
+// sends counts a segment among those in flight. The lock is held.
+func (g *guard) sends(pkt *gstack.PacketBuffer, seq seqnum.Value, length seqnum.Size) {
+	end := seq.Add(length)
+	if !g.begun {
+		g.begun, g.id = true, idOfOutgoing(pkt)
+		g.una, g.nxt = seq, end
+	} else if g.nxt.LessThan(end) {
+		g.nxt = end
 	}
 }
 
@@ -145,6 +156,15 @@ func (g *guard) reopen() {
 	if due {
 		g.s.gate.inject(g.ep, g.id, answer, 1)
 	}
+}
+
+// SetReceiveBuffer sets the size of an endpoint's receive buffer, in bytes. Where what
+// has arrived needs more it gets that for now: netstack gives nothing back that it holds
+// out of order, as Linux does (tcp_prune_queue), and would have no room for the segment
+// that is missing before it.
+func SetReceiveBuffer(ep *tcp.Endpoint, size int64) {
+	so := ep.SocketOptions()
+	so.SetReceiveBufferSize(max(size, min(so.GetReceiveBufferSize(), 2*int64(receiveMemory(ep)))), true)
 }
 
 // full reports whether netstack would drop a segment with payload for want of memory

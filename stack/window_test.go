@@ -184,3 +184,29 @@ func TestAcknowledgmentsAtTheEdgeCount(t *testing.T) {
 	lab.Advance(10e9)
 	require.Len(t, p.Received(), n, "the byte is not repeated")
 }
+
+// A receive buffer that is made smaller than what has arrived out of order still takes
+// what is missing before that.
+func TestASmallerBufferTakesWhatIsMissing(t *testing.T) {
+	const size, count = 1000, 30
+	lab := stacktest.New(t, stacktest.Config{})
+	p, c, _ := scaled(lab)
+	send := func(i int) {
+		p.Send(stacktest.Segment{Flags: ack, Seq: int64(1 + i*size), Ack: 1, Payload: make([]byte, size)})
+	}
+	for i := range count {
+		send(1 + i)
+	}
+	require.NoError(t, c.Stack().SetReadBuffer(2048))
+	send(0)
+	read := 0
+	for buf := make([]byte, 1500); ; {
+		n, err := c.TryRead(buf)
+		if err != nil {
+			break
+		}
+		read += n
+	}
+	require.Equal(t, (count+1)*size, read)
+	lab.ExpectCounter("TCPRcvQDrop", 0)
+}

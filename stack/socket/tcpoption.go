@@ -229,7 +229,7 @@ func (o *tcpOptions) apply(ep *tcp.Endpoint) {
 		so.SetSendBufferSize(n, true)
 	}
 	if n := int64(o.receiveBuffer); n != 0 && so.GetReceiveBufferSize() != n {
-		so.SetReceiveBufferSize(n, true)
+		stack.SetReceiveBuffer(ep, n)
 	}
 	setInt := func(name tcpip.SockOptInt, v int) {
 		if was, err := ep.GetSockOptInt(name); err != nil || was != v {
