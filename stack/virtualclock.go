@@ -79,6 +79,17 @@ func (c *VirtualClock) Elapsed() time.Duration {
 	return c.now.Truncate(time.Microsecond)
 }
 
+// Next returns when the earliest timer is due, since the clock was made; false
+// means that no timer is set, and nothing will ever happen by itself.
+func (c *VirtualClock) Next() (due time.Duration, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.timers) == 0 {
+		return 0, false
+	}
+	return c.timers[0].deadline, true
+}
+
 // AfterFunc implements tcpip.Clock. f runs on the driver's goroutine.
 func (c *VirtualClock) AfterFunc(d time.Duration, f func()) tcpip.Timer {
 	t := &virtualTimer{clock: c, f: f, index: -1}
