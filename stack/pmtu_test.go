@@ -12,8 +12,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 
-	"github.com/ulisten/ulisten/listenq"
-	"github.com/ulisten/ulisten/stack"
 	"github.com/ulisten/ulisten/stack/stacktest"
 )
 
@@ -63,12 +61,17 @@ type ipRecorder struct {
 	headers  []header.IPv4
 	segments []header.TCP
 	iss      uint32
+	damaged  int // segments with a wrong checksum
 }
 
 func (r *ipRecorder) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	for _, pkt := range pkts.AsSlice() {
 		r.headers = append(r.headers, slices.Clone(header.IPv4(pkt.NetworkHeader().Slice())))
 		r.segments = append(r.segments, slices.Clone(header.TCP(pkt.TransportHeader().Slice())))
+		ip, t := header.IPv4(pkt.NetworkHeader().Slice()), header.TCP(pkt.TransportHeader().Slice())
+		if !t.IsChecksumValid(ip.SourceAddress(), ip.DestinationAddress(), pkt.Data().Checksum(), uint16(pkt.Data().Size())) {
+			r.damaged++
+		}
 		if h := header.TCP(pkt.TransportHeader().Slice()); h.Flags().Contains(header.TCPFlagSyn) {
 			r.iss = h.SequenceNumber()
 		}
@@ -76,32 +79,25 @@ func (r *ipRecorder) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Erro
 	return pkts.Len(), nil
 }
 
+// The number behind the last byte in flight counts as in flight, as on Linux.
+func TestTheNextNumberIsInFlight(t *testing.T) {
+	_, p := waiting(t, "192.0.2.2/24")
+	p.SendICMP(stacktest.ICMPError{Type: 3, Code: 4, Seq: 1401, MTU: 1000})
+	require.Less(t, len(p.Expect("ACK seq=1").Payload), 1000)
+}
+
 // A router may fragment what goes over a path of less than the floor, and each packet
 // has an identification of its own.
 func TestPacketsOfANarrowPathMayBeFragmented(t *testing.T) {
-	clock := stack.NewVirtualClock()
-	r := &ipRecorder{wire: newWire()}
-	s, err := stack.New(stack.Config{Link: r, Addresses: []netip.Prefix{serverPrefix4}, Clock: clock, Random: zeros{}})
-	require.NoError(t, err)
-	defer s.Close()
-	l, err := s.Listen("tcp", ":80", 5, nil)
-	require.NoError(t, err)
-	server, client := netip.AddrPortFrom(serverPrefix4.Addr(), 80), netip.MustParseAddrPort("198.51.100.7:1234")
-	send := func(packet []byte) {
-		r.deliver(packet)
-		clock.Settle()
-	}
-	send(stacktest.Segment{Flags: stacktest.SYN, Window: 65535, Options: listenq.Options{MSS: 1460}}.Packet(client, server, 1000, 0))
-	send(stacktest.Segment{Flags: ack, Window: 65535}.Packet(client, server, 1001, r.iss+1))
+	r, _, l, deliver := bareConnection(t)
 	c, err := l.TryAccept()
 	require.NoError(t, err)
 	_, err = c.Write(make([]byte, 1400))
 	require.NoError(t, err)
-	clock.Settle()
 	require.NotZero(t, r.headers[len(r.headers)-1].Flags()&header.IPv4FlagDontFragment)
 
 	n := len(r.headers)
-	send(stacktest.ICMPError{Type: 3, Code: 4, MTU: 551}.Packet(server, client, r.iss+1))
+	deliver(stacktest.ICMPError{Type: 3, Code: 4, MTU: 551}.Packet(bareServer, bareClient, r.iss+1))
 	require.Greater(t, len(r.headers), n+1)
 	ids := map[uint16]bool{}
 	for _, h := range r.headers[n:] {

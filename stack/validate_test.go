@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ulisten/ulisten/listenq"
+	"github.com/ulisten/ulisten/stack"
 	"github.com/ulisten/ulisten/stack/stacktest"
 )
 
@@ -106,6 +107,83 @@ func TestOldAcknowledgmentsWithinTheWindowPass(t *testing.T) {
 	lab.ExpectCounter("TCPChallengeACK", 1)
 }
 
+// The largest window counts, whenever it was offered.
+func TestTheLargestWindowCounts(t *testing.T) {
+	lab := stacktest.New(t, stacktest.Config{})
+	l := lab.Listen(":80", 5, nil)
+	p := lab.Peer("alice", l)
+	p.Send(stacktest.Segment{Flags: stacktest.SYN, Window: 100, Options: listenq.Options{MSS: 1460}})
+	p.Expect("SYN-ACK")
+	p.Send(stacktest.Segment{Flags: ack, Seq: 1, Ack: 1, Window: 100})
+	c := l.Accept()
+	p.Send(stacktest.Segment{Flags: ack, Seq: 1, Ack: 1, Window: 2000})
+	c.Write(strings.Repeat("x", 1000))
+	p.Expect("ACK seq=1 len=1000")
+	p.Send(stacktest.Segment{Flags: ack, Seq: 1, Ack: 1001, Window: 100})
+	p.Send(stacktest.Segment{Flags: psh | ack, Seq: 1, Ack: 1, Window: 100, Payload: []byte("late")})
+	require.Equal(t, "late", c.Read())
+	lab.ExpectCounter("TCPChallengeACK", 0)
+}
+
+// What a damaged segment says is nobody's, and is not answered.
+func TestDamagedSegmentsSayNothing(t *testing.T) {
+	r, _, l, deliver := bareConnection(t)
+	n := len(r.segments)
+	bad := stacktest.Segment{Flags: ack, Window: 65535}.Packet(bareClient, bareServer, 1001, r.iss+1000)
+	bad[len(bad)-4] ^= 0x80 // the checksum
+	deliver(bad)
+	require.Len(t, r.segments, n)
+	_, err := l.TryAccept()
+	require.NoError(t, err)
+}
+
+// A segment that arrives before netstack has the connection is checked like others.
+func TestSegmentsHeldAreCheckedToo(t *testing.T) {
+	r, s, l, deliver := bareListener(t)
+	deliver(stacktest.Segment{Flags: stacktest.SYN, Window: 65535, Options: listenq.Options{MSS: 1460}}.Packet(bareClient, bareServer, 1000, 0))
+	s.Netstack().Pause()
+	r.deliver(stacktest.Segment{Flags: ack, Window: 65535}.Packet(bareClient, bareServer, 1001, r.iss+1))
+	r.deliver(stacktest.Segment{Flags: ack, Window: 65535, Payload: []byte("EVIL")}.Packet(bareClient, bareServer, 1001, r.iss+1000))
+	s.Netstack().Resume()
+	deliver(stacktest.Segment{Flags: ack, Window: 65535, Payload: []byte("good")}.Packet(bareClient, bareServer, 1001, r.iss+1))
+	c, err := l.TryAccept()
+	require.NoError(t, err)
+	b := make([]byte, 10)
+	n, err := c.Read(b)
+	require.NoError(t, err)
+	require.Equal(t, "good", string(b[:n]))
+}
+
+var (
+	bareServer = netip.AddrPortFrom(serverPrefix4.Addr(), 80)
+	bareClient = netip.MustParseAddrPort("198.51.100.7:1234")
+)
+
+// bareListener returns a stack in virtual time whose link records, with a listener, and
+// what delivers a packet and lets the stack come to rest.
+func bareListener(t *testing.T) (*ipRecorder, *stack.Stack, *stack.Listener, func([]byte)) {
+	clock := stack.NewVirtualClock()
+	r := &ipRecorder{wire: newWire()}
+	s, err := stack.New(stack.Config{Link: r, Addresses: []netip.Prefix{serverPrefix4}, Clock: clock, Random: zeros{}})
+	require.NoError(t, err)
+	t.Cleanup(func() { s.Close() })
+	l, err := s.Listen("tcp", ":80", 5, nil)
+	require.NoError(t, err)
+	return r, s, l, func(packet []byte) {
+		r.deliver(packet)
+		clock.Settle()
+	}
+}
+
+// bareConnection is bareListener with a connection from bareClient, whose numbers begin
+// at 1000.
+func bareConnection(t *testing.T) (*ipRecorder, *stack.Stack, *stack.Listener, func([]byte)) {
+	r, s, l, deliver := bareListener(t)
+	deliver(stacktest.Segment{Flags: stacktest.SYN, Window: 65535, Options: listenq.Options{MSS: 1460}}.Packet(bareClient, bareServer, 1000, 0))
+	deliver(stacktest.Segment{Flags: ack, Window: 65535}.Packet(bareClient, bareServer, 1001, r.iss+1))
+	return r, s, l, deliver
+}
+
 // The limit is tcp_invalid_ratelimit, and 0 is none.
 func TestChallengesFollowTheSysctl(t *testing.T) {
 	lab := stacktest.New(t, stacktest.Config{})
@@ -131,6 +209,7 @@ func TestOldSegmentsAreAnsweredAtALimitedPace(t *testing.T) {
 	lab.ExpectCounter("TCPACKSkippedSeq", 2)
 	p.Send(stacktest.Segment{Flags: ack, Seq: 1 << 20, Ack: 1})
 	p.ExpectNothing()
+	lab.ExpectCounter("TCPACKSkippedSeq", 3)
 	for range 2 { // data is no part of a loop
 		p.Send(stacktest.Segment{Flags: ack, Seq: 1, Ack: 1, Payload: []byte("1234")})
 		p.Expect("ACK seq=1 ack=5 len=0")
@@ -173,6 +252,23 @@ func TestOldTimestampsAreRefused(t *testing.T) {
 		p.Send(stacktest.Segment{Flags: psh | ack, Seq: 5, Ack: 1, Payload: []byte("without")})
 		require.Equal(t, "without", c.Read())
 	})
+}
+
+// An old ACK that would change the window is not one that was overtaken
+// (tcp_may_update_window).
+func TestOldTimestampsChangeNoWindow(t *testing.T) {
+	lab := stacktest.New(t, stacktest.Config{})
+	l := lab.Listen(":80", 5, nil)
+	p := lab.Peer("alice", l)
+	p.Send(stacktest.Segment{Flags: stacktest.SYN, Window: 1000, Options: listenq.Options{MSS: 1460, Timestamps: true, TSVal: 500000}})
+	p.Expect("SYN-ACK ts")
+	p.Send(at(p, 500001, stacktest.Segment{Flags: ack, Seq: 1, Ack: 1, Window: 1000}))
+	p.Send(at(p, 499901, stacktest.Segment{Flags: ack, Seq: 1, Ack: 1, Window: 1000}))
+	lab.ExpectCounter("PAWSEstab", 0)
+	p.Send(at(p, 499901, stacktest.Segment{Flags: ack, Seq: 1, Ack: 1, Window: 1001}))
+	lab.ExpectCounter("PAWSEstab", 1)
+	p.Send(at(p, 499901, stacktest.Segment{Flags: ack, Seq: 1, Ack: 1, ZeroWindow: true}))
+	lab.ExpectCounter("PAWSEstab", 2)
 }
 
 // The newest timestamp is that of segments in order, also of pure ACKs, and it

@@ -162,6 +162,68 @@ func TestTheFirstWindowOfADialedConnection(t *testing.T) {
 	}
 }
 
+// An answer to data that there is no memory for has a timestamp where others have one.
+func TestAShutWindowHasATimestamp(t *testing.T) {
+	lab := stacktest.New(t, stacktest.Config{})
+	p, c := stamped(lab)
+	require.NoError(t, c.Stack().SetReadBuffer(1000))
+	for i := range 3 {
+		p.Send(at(p, 500002, stacktest.Segment{Flags: ack, Seq: int64(1 + 1000*i), Ack: 1, Payload: make([]byte, 1000)}))
+	}
+	p.Expect("ACK ack=1001 ts")
+	p.Expect("ACK ack=2001 ts")
+	s := p.Expect("ACK seq=1 ack=2001 win=0 ts")
+	require.Equal(t, uint32(500002), s.Options.TSEcr)
+}
+
+// What probes a window that is shut says what it acknowledges.
+func TestAProbeAcknowledges(t *testing.T) {
+	lab := stacktest.New(t, stacktest.Config{})
+	p, c := established(lab)
+	c.Write("x")
+	p.Expect("ACK seq=1 len=1")
+	seq := int64(1)
+	for edge := int64(-1); edge != seq; {
+		told := edges(p, 0)
+		edge = slices.Max(told)
+		if n := min(1460, edge-seq); n > 0 {
+			p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 1, Payload: make([]byte, n)})
+			seq += n
+		}
+	}
+	n := len(p.Received())
+	p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 2, Payload: []byte("p")})
+	require.Len(t, p.Received(), n+1, "the probe is answered")
+	lab.Advance(10e9)
+	require.Len(t, p.Received(), n+1, "the byte is not repeated")
+}
+
+// A single small segment does not keep the window small for ever.
+func TestTheWindowFollowsWhatArrives(t *testing.T) {
+	lab := stacktest.New(t, stacktest.Config{})
+	p, c, scale := scaled(lab)
+	p.Send(stacktest.Segment{Flags: ack, Seq: 1, Ack: 1, Payload: make([]byte, 10)})
+	seq := int64(11)
+	for range 100 {
+		p.Send(stacktest.Segment{Flags: ack, Seq: seq, Ack: 1, Payload: make([]byte, 1460)})
+		seq += 1460
+		c.TryRead(make([]byte, 1<<16))
+	}
+	told := edges(p, scale)
+	require.Greater(t, told[len(told)-1], seq+200_000)
+}
+
+// A segment whose window was changed keeps a checksum that holds.
+func TestTheWindowChangesTheChecksum(t *testing.T) {
+	r, _, _, deliver := bareListener(t)
+	deliver(stacktest.Segment{Flags: stacktest.SYN, Window: 65535, Options: listenq.Options{MSS: 1460, WindowScaling: true}}.Packet(bareClient, bareServer, 1000, 0))
+	deliver(stacktest.Segment{Flags: ack, Window: 65535}.Packet(bareClient, bareServer, 1001, r.iss+1))
+	for i := range 300 {
+		deliver(stacktest.Segment{Flags: ack, Window: 65535, Payload: make([]byte, 127)}.Packet(bareClient, bareServer, uint32(1001+127*i), r.iss+1))
+	}
+	require.Zero(t, r.damaged)
+}
+
 // What lies between the edge that was told and the one that netstack keeps loses
 // nothing of what it acknowledges.
 func TestAcknowledgmentsAtTheEdgeCount(t *testing.T) {
