@@ -23,6 +23,8 @@ const (
 	// lift gives netstack what the segment acknowledges in a segment of its own, and
 	// then the segment if there is more in it.
 	lift
+	// finish gives netstack only the FIN of a segment, and what it acknowledges.
+	finish
 	// refuse is lift for a segment whose data there is no memory for: that is forgotten,
 	// and the peer told to stop.
 	refuse
@@ -72,10 +74,14 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 	switch j {
 	case acknowledge: // what netstack has already, which it answers
 		answer = segmentOut{flags: header.TCPFlagAck, seq: uint32(r.told - 1), ack: uint32(r.una)}
-	case lift, refuse, overtook:
+	case lift, finish, refuse, overtook:
 		answer = segmentOut{flags: header.TCPFlagAck, seq: uint32(r.told), ack: h.AckNumber(), window: int(h.WindowSize())}
 		if val, ecr, ok := timestampOf(h); ok {
 			answer.options = timestampOption(buf[:], val, ecr)
+		}
+		if j == finish {
+			answer.flags |= header.TCPFlagFin
+			answer.seq = h.SequenceNumber() + uint32(payload)
 		}
 	}
 	if j == refuse || j == stop {
@@ -91,6 +97,8 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 	case overtook:
 		g.inject(r.ep, id, answer, 0)
 		return true
+	case finish:
+		g.inject(r.ep, id, answer, 0)
 	case lift:
 		g.inject(r.ep, id, answer, 0)
 		return sequenceLength(h.Flags(), payload) > 0
@@ -159,6 +167,12 @@ func (g *guard) judge(h header.TCP, payload int) judgement {
 	switch {
 	case payload > 0 && g.full():
 		return refuse
+	case payload > 0 && seq.Add(seqnum.Size(payload)).LessThanEq(g.told):
+		// Repeated data, which netstack answers without a look at what came with it.
+		if h.Flags()&header.TCPFlagFin != 0 {
+			return finish
+		}
+		return lift
 	case length > 0 && g.edge == g.told, // a probe of a window that is shut
 		g.edge.LessThan(seq): // an ACK from before it was shut
 		return lift
