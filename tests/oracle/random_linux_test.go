@@ -277,7 +277,7 @@ func pickLen(g *generator, oneIn int) int {
 // halfOpen is a segment for a request, or in place of one that was dropped.
 func (g *generator) halfOpen(c *client) {
 	odd := func(values ...int64) int64 { return values[g.IntN(len(values))] }
-	switch n := g.IntN(24); {
+	switch n := g.IntN(26); {
 	case n < 8:
 		c.acked = true
 		g.inject(c, "A", 1, 1, 0, 0)
@@ -307,9 +307,16 @@ func (g *generator) halfOpen(c *client) {
 		g.inject(c, "PA", odd(2, 5, 20000), 1, 1+g.IntN(50), 0)
 	case n == 22:
 		g.inject(c, "PA", 1, odd(0, 2), 1+g.IntN(50), 0)
+	case n < 25:
+		g.add(icmpStep(c.name, odd(3, 3, 3, 11, 12, 4), odd(0, 1, 1, 2, 3), odd(0, 0, 0, 1, -1)), 0)
 	default:
 		g.inject(c, "F", 1, 0, 0, 0)
 	}
+}
+
+// icmpStep is an ICMP error about a SYN-ACK, or beside it.
+func icmpStep(conn string, icmpType, code, seq int64) Step {
+	return Step{Op: "icmp", Conn: conn, Type: ptr(uint8(icmpType)), Code: ptr(uint8(code)), Seq: &seq}
 }
 
 // later is a segment of a client that believes to be connected.
