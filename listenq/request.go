@@ -17,7 +17,7 @@ func (l *Listener) forRequest(now time.Duration, r *request, s slot, seg *Segmen
 	}
 
 	badEcho := r.echoReject(&seg.Options)
-	acceptable := !oldTimestamp && !badEcho && inWindow(seg.Seq, seg.End(), next, next+min(l.cfg.Window, maxWindow))
+	acceptable := !oldTimestamp && !badEcho && InWindow(seg.Seq, seg.End(), next, next+min(l.cfg.Window, maxWindow))
 
 	if seg.Flags.Has(RST) {
 		l.rstForRequest(now, r, s, seg, acceptable, out)

@@ -93,9 +93,9 @@ func (s *Segment) End() uint32 {
 // before reports whether sequence number a is earlier than b.
 func before(a, b uint32) bool { return int32(a-b) < 0 }
 
-// inWindow is Linux tcp_in_window: whether a segment from seq to end touches the
+// InWindow is Linux tcp_in_window: whether a segment from seq to end touches the
 // window from start to stop.
-func inWindow(seq, end, start, stop uint32) bool {
+func InWindow(seq, end, start, stop uint32) bool {
 	if seq == start {
 		return true
 	}

@@ -3,6 +3,7 @@ package stack
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -45,8 +46,10 @@ type Binding struct {
 	// that it was opened to.
 	ep     *tcp.Endpoint
 	remote netip.AddrPort
-	// waiting counts its connections in TIME-WAIT.
-	waiting int
+
+	// waiting counts its connections in TIME-WAIT. Only who holds bindings.mu takes
+	// off.
+	waiting atomic.Int32
 }
 
 // bindings are all bindings of a stack by port. The lock comes before netstack's
@@ -148,13 +151,10 @@ func (b *Binding) ended(ep *tcp.Endpoint) {
 	b.s.bindings.tidy(b)
 }
 
-// waits says that a connection in TIME-WAIT begins (+1) or ceases (-1) to use the
-// binding.
-func (b *Binding) waits(n int) {
-	b.s.bindings.mu.Lock()
-	defer b.s.bindings.mu.Unlock()
-	b.waiting += n
-	b.s.bindings.tidy(b)
+// waited says that a connection in TIME-WAIT uses the binding no more. The lock is held.
+func (t *bindings) waited(b *Binding) {
+	b.waiting.Add(-1)
+	t.tidy(b)
 }
 
 // reservation is what netstack's table of ports knows of a binding.
@@ -187,7 +187,7 @@ func (t *bindings) add(b *Binding) {
 
 // tidy forgets a binding that nobody uses.
 func (t *bindings) tidy(b *Binding) {
-	if b.bound || b.ep != nil || b.waiting > 0 {
+	if b.bound || b.ep != nil || b.waiting.Load() > 0 {
 		return
 	}
 	owners := t.byPort[b.local.Port()]

@@ -26,11 +26,14 @@ type ConnCounters struct {
 	// an acknowledgment, an old timestamp, a number outside the window.
 	TCPACKSkippedChallenge, TCPACKSkippedPAWS, TCPACKSkippedSeq uint64
 
-	TW                    uint64 // connections that came to TIME-WAIT
+	TW                    uint64 // connections that came to TIME-WAIT, or to FIN-WAIT-2 when closed
+	TWKilled              uint64 // those in FIN-WAIT-2 for 4 s at most
 	TWRecycled            uint64 // those that connect(2) replaced
 	TCPTimeWaitOverflow   uint64 // those without TIME-WAIT, beyond tcp_max_tw_buckets
 	PAWSTimewait          uint64 // segments for TIME-WAIT with an old timestamp
 	TCPACKSkippedTimeWait uint64 // ACKs of TIME-WAIT that tcp_invalid_ratelimit held back
+	TCPACKSkippedFinWait2 uint64 // the same of closed connections in FIN-WAIT-2
+	TCPAbortOnData        uint64 // connections that data ended which nobody could read
 }
 
 // Each calls f with every counter's name and value, in the order of the fields.

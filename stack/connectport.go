@@ -65,8 +65,7 @@ func (t *bindings) unique(s *Stack, local, remote netip.AddrPort, chosen bool) b
 	}
 	ok, freed := s.timeWaits.unique(listenq.NewFlow(local, remote), chosen)
 	if freed != nil {
-		freed.waiting--
-		t.tidy(freed)
+		t.waited(freed)
 	}
 	return ok
 }

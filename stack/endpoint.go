@@ -140,6 +140,9 @@ func (e *Endpoint) Shutdown(how tcpip.ShutdownFlags) error {
 	if how&tcpip.ShutdownWrite != 0 {
 		e.finished.Store(true)
 	}
+	if how&tcpip.ShutdownRead != 0 {
+		e.refuse()
+	}
 	if err := e.ep.Shutdown(how); err != nil {
 		return Errno(err)
 	}
@@ -153,13 +156,16 @@ func (e *Endpoint) RefuseData() {
 	e.ep.LockUser()
 	defer e.ep.UnlockUser()
 	e.ep.RcvClosed = true // whoever reads it has the lock
+	e.refuse()
 }
 
 // Close sends what is still queued and a FIN, in the background. Data that was
 // received and not read turns the FIN into RST.
 func (e *Endpoint) Close() {
 	e.finished.Store(true)
+	e.abandon()
 	e.ep.Close()
+	e.forsaken()
 }
 
 // Abort closes with a RST.

@@ -49,6 +49,10 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 			g.closing(e, id, pkt)
 			return
 		}
+	case tcp.StateError:
+		if g.timeWait(id, pkt) {
+			return
+		}
 	case tcp.StateClose:
 		// A connection that came to TIME-WAIT since the demuxer looked.
 		if g.timeWait(id, pkt) {
@@ -60,7 +64,18 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 			g.listening(l, id, pkt)
 			return
 		}
-	case tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateClosing:
+	case tcp.StateFinWait1, tcp.StateFinWait2:
+		if g.timeWait(id, pkt) {
+			return
+		}
+		if isSYN(pkt) {
+			g.closing(e, id, pkt)
+			return
+		}
+		if !g.valid(e, id, pkt) || g.dead(e, id, pkt) {
+			return
+		}
+	case tcp.StateClosing:
 		if isSYN(pkt) {
 			g.closing(e, id, pkt)
 			return

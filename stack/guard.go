@@ -66,6 +66,8 @@ type guard struct {
 	fragmentable bool
 	// ttl and tos are those of the last packet sent, for those that are ours.
 	ttl, tos uint8
+
+	abandoned abandoned
 }
 
 // KUID and KGID implement tcpip.PacketOwner; nobody asks.

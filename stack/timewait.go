@@ -15,17 +15,23 @@ const (
 	// pawsMSL is how long the last timestamp counts against a RST
 	// (TCP_PAWS_MSL).
 	pawsMSL = 60 * time.Second
+	// twKilled is up to when a time in FIN-WAIT-2 counts as TWKilled
+	// (__inet_twsk_schedule).
+	twKilled = 4 * time.Second
 	// timeWaitReuse is how old TIME-WAIT must be before connect(2) may replace
 	// it (net.ipv4.tcp_tw_reuse_delay, 1 s).
 	timeWaitReuse = time.Second
 )
 
-// A timeWait is a connection in TIME-WAIT: what it takes to answer for it when its
-// endpoint has ended (struct tcp_timewait_sock).
+// A timeWait is a connection in TIME-WAIT, or in FIN-WAIT-2 without a program that
+// could read: what it takes to answer for it when its endpoint has ended (struct
+// tcp_timewait_sock).
 type timeWait struct {
 	flow           listenq.Flow
+	finWait2       bool
 	sndNxt, rcvNxt uint32
-	window         uint16 // of an ACK, as it stands in the header
+	window         uint32 // told last, in bytes
+	scale          uint8  // of window in a header
 
 	timestamps bool
 	tsOffset   uint32
@@ -38,6 +44,7 @@ type timeWait struct {
 	lastACK time.Duration
 	binding *Binding
 
+	list         *twList
 	older, newer *timeWait
 }
 
@@ -48,7 +55,8 @@ const (
 	twIgnore twVerdict = iota
 	twACK              // answer with an ACK of the old connection
 	twSYN              // a new connection may begin
-	twKill             // TIME-WAIT is over
+	twRST              // answer with a RST; it is over
+	twKill             // it is over
 )
 
 // A twOutcome is what a segment has led to.
@@ -70,7 +78,7 @@ func (w *timeWait) take(g *guard) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	w.sndNxt, w.rcvNxt = uint32(g.nxt), uint32(g.told)
-	w.window = uint16(min(g.told.Size(g.edge)>>g.receiveScale, math.MaxUint16))
+	w.window, w.scale = uint32(g.told.Size(g.edge)), g.receiveScale
 	w.timestamps = g.stamps
 	w.tsRecent, w.tsStamp = g.recent, g.recentAt
 }
@@ -81,6 +89,9 @@ func (w *timeWait) segment(now time.Duration, seg *listenq.Segment, rules twRule
 	stamped := w.timestamps && seg.Options.Timestamps
 	rst := seg.Flags.Has(listenq.RST)
 	stale := stamped && w.stale(now, seg.Options.TSVal, rst)
+	if w.finWait2 {
+		return w.finWait2Segment(now, seg, stale, rules)
+	}
 
 	if !stale && seg.Seq == w.rcvNxt && (rst || seg.End() == seg.Seq) {
 		if rst && !rules.rfc1337 {
@@ -107,6 +118,32 @@ func (w *timeWait) segment(now time.Duration, seg *listenq.Segment, rules twRule
 	out.restart = stale || seg.Flags.Has(listenq.ACK)
 	if out.skipped = w.limited(now, seg, rules.rateLimit); !out.skipped {
 		out.verdict = twACK
+	}
+	return out
+}
+
+// finWait2Segment is segment in FIN-WAIT-2.
+func (w *timeWait) finWait2Segment(now time.Duration, seg *listenq.Segment, stale bool, rules twRules) (out twOutcome) {
+	end := seg.End()
+	beyond := int32(end-w.rcvNxt) > 0
+	switch f := seg.Flags; {
+	case stale, !listenq.InWindow(seg.Seq, end, w.rcvNxt, w.rcvNxt+w.window):
+		if out.skipped = w.limited(now, seg, rules.rateLimit); !out.skipped {
+			out.verdict = twACK
+		}
+	case f.Has(listenq.RST):
+		out.verdict = twKill
+	case f.Has(listenq.SYN) && int32(seg.Seq-w.rcvNxt) >= 0:
+		out.verdict = twRST
+	case !f.Has(listenq.ACK), !beyond, end == seg.Seq:
+	case !f.Has(listenq.FIN), end != w.rcvNxt+1: // data that nobody can read
+		out.verdict = twRST
+	default:
+		w.finWait2, w.rcvNxt, w.entered = false, end, now
+		if w.timestamps && seg.Options.Timestamps {
+			w.tsRecent, w.tsStamp = seg.Options.TSVal, now
+		}
+		out.verdict, out.restart = twACK, true
 	}
 	return out
 }
@@ -147,7 +184,7 @@ func (w *timeWait) initialSequence() uint32 {
 
 // ack is the ACK that the connection answers with (tcp_v4_timewait_ack).
 func (w *timeWait) ack(now time.Duration, options []byte) segmentOut {
-	seg := segmentOut{flags: header.TCPFlagAck, seq: w.sndNxt, ack: w.rcvNxt, window: int(w.window)}
+	seg := segmentOut{flags: header.TCPFlagAck, seq: w.sndNxt, ack: w.rcvNxt, window: int(min(w.window>>w.scale, math.MaxUint16))}
 	if w.timestamps && w.tsRecent != 0 {
 		seg.options = timestampOption(options, uint32(now.Milliseconds())+w.tsOffset, w.tsRecent)
 	}
@@ -160,6 +197,9 @@ func (w *timeWait) ack(now time.Duration, options []byte) segmentOut {
 func (w *timeWait) reusable(now time.Duration, chosen bool, reuse int) bool {
 	if !w.timestamps {
 		return false
+	}
+	if w.finWait2 {
+		reuse = 0
 	}
 	loopback := w.flow.Local().Addr().IsLoopback() || w.flow.Remote().Addr().IsLoopback()
 	return chosen || now-w.entered > timeWaitReuse && (reuse == 1 || reuse == 2 && loopback)

@@ -12,9 +12,9 @@ import (
 	"github.com/ulisten/ulisten/listenq"
 )
 
-// timeWaits are the connections in TIME-WAIT. As in the kernel a connection gives
-// its socket up when it gets there (tcp_time_wait): netstack, told to wait for no
-// time, ends its endpoint at once, and what is left is a timeWait.
+// timeWaits are the connections in TIME-WAIT, and those in FIN-WAIT-2 that no program
+// has any more. As in the kernel a connection gives its socket up when it gets there
+// (tcp_time_wait): netstack's endpoint ends, and what is left is a timeWait.
 type timeWaits struct {
 	s *Stack
 	// count is what byFlow and leaving hold, readable without the lock.
@@ -22,13 +22,15 @@ type timeWaits struct {
 
 	mu     sync.Mutex
 	byFlow map[listenq.Flow]*timeWait
-	// leaving are endpoints that netstack has not ended yet, for as long as a
-	// timer of 0 takes.
-	leaving        map[listenq.Flow]*tcp.Endpoint
-	oldest, newest *timeWait // by deadline
-	timer          tcpip.Timer
-	due            time.Duration // when it fires, if armed
-	armed, closed  bool
+	// leaving are endpoints that netstack is about to end.
+	leaving       map[listenq.Flow]*tcp.Endpoint
+	waits, fins   twList // in TIME-WAIT and in FIN-WAIT-2
+	timer         tcpip.Timer
+	due           time.Duration // when it fires, if armed
+	armed, closed bool
+	// freed are bindings to be given back on a goroutine that holds no lock: netstack
+	// delivers segments with its demuxer locked.
+	freed []*Binding
 }
 
 func (t *timeWaits) init(s *Stack) {
@@ -37,36 +39,59 @@ func (t *timeWaits) init(s *Stack) {
 	t.leaving = make(map[listenq.Flow]*tcp.Endpoint)
 }
 
-// enter takes a connection over from netstack. The caller holds the endpoint's
-// lock.
+// enter takes a connection in TIME-WAIT over from netstack, which has been told to wait
+// for no time, and ends its endpoint in a moment.
 func (t *timeWaits) enter(e *Endpoint) {
 	now := t.s.now()
-	w := &timeWait{flow: e.flow(), tsOffset: tsOffsetOf(e.ep), entered: now, deadline: now + timeWaitLength}
-	w.take(guardOf(e.ep))
-	b := e.binding.Load()
-	if b != nil {
-		b.waits(+1)
-	}
+	t.admit(e, &timeWait{flow: e.flow(), entered: now, deadline: now + timeWaitLength})
+}
 
+// enterFinWait2 takes over a connection that no program has any more and whose FIN has
+// been acknowledged, and has netstack end its endpoint.
+func (t *timeWaits) enterFinWait2(e *Endpoint, lasts time.Duration) {
+	now := t.s.now()
+	t.s.proven.add(e.remote.Addr())
+	t.admit(e, &timeWait{flow: e.flow(), finWait2: true, entered: now, deadline: now + lasts})
+	t.s.gate.end(guardOf(e.ep))
+}
+
+// admit keeps a connection, if there is room (inet_twsk_alloc).
+func (t *timeWaits) admit(e *Endpoint, w *timeWait) {
+	w.tsOffset = tsOffsetOf(e.ep)
+	w.take(guardOf(e.ep))
 	t.mu.Lock()
-	t.leaving[w.flow] = e.ep
+	before := t.byFlow[w.flow]
+	if before != nil { // netstack had the FIN in its queue already
+		t.remove(before)
+	}
 	room := !t.closed && len(t.byFlow) < t.s.sysctl(tcpMaxTWBuckets)
 	if room {
-		w.binding = b
+		if w.binding = e.binding.Load(); w.binding != nil {
+			w.binding.waiting.Add(+1)
+		}
 		t.byFlow[w.flow] = w
 		t.push(w)
-		t.rearm(now)
+		t.rearm(w.entered)
+	}
+	t.leaving[w.flow] = e.ep
+	if s := e.ep.EndpointState(); s == tcp.StateClose || s == tcp.StateError { // it has left
+		delete(t.leaving, w.flow)
 	}
 	t.counted()
 	t.mu.Unlock()
-	if room {
-		t.s.count(func(c *ConnCounters) { c.TW++ })
+	if before != nil {
 		return
 	}
-	t.s.count(func(c *ConnCounters) { c.TCPTimeWaitOverflow++ })
-	if b != nil {
-		b.waits(-1)
-	}
+	t.s.count(func(c *ConnCounters) {
+		switch {
+		case !room:
+			c.TCPTimeWaitOverflow++
+		case w.deadline-w.entered <= twKilled:
+			c.TWKilled++
+		default:
+			c.TW++
+		}
+	})
 }
 
 // left says that netstack has ended an endpoint. A connection that has followed it
@@ -122,13 +147,15 @@ func (t *timeWaits) answer(id gstack.TransportEndpointID, seg *listenq.Segment, 
 		t.mu.Unlock()
 		return twIgnore, 0, false
 	}
+	finWait2 := w.finWait2
 	o := w.segment(now, seg, rules)
 	if o.restart {
-		t.unlink(w)
+		w.list.remove(w)
 		w.deadline = now + timeWaitLength
 		t.push(w)
+		t.rearm(now)
 	}
-	over := o.verdict == twKill || o.verdict == twSYN && listens
+	over := o.verdict == twKill || o.verdict == twRST || o.verdict == twSYN && listens
 	if over {
 		t.remove(w)
 	}
@@ -140,14 +167,17 @@ func (t *timeWaits) answer(id gstack.TransportEndpointID, seg *listenq.Segment, 
 		if o.stale {
 			c.PAWSTimewait++
 		}
-		if o.skipped {
+		switch {
+		case o.skipped && finWait2:
+			c.TCPACKSkippedFinWait2++
+		case o.skipped:
 			c.TCPACKSkippedTimeWait++
 		}
 	})
 	switch {
-	case over:
-		w.release()
-	case o.verdict != twIgnore:
+	case o.verdict == twRST:
+		t.s.sendReset(id, seg)
+	case o.verdict != twIgnore && !over:
 		t.s.send(id, out)
 	}
 	return o.verdict, iss, true
@@ -179,35 +209,37 @@ func (t *timeWaits) unique(f listenq.Flow, chosen bool) (ok bool, freed *Binding
 	case !w.reusable(now, chosen, t.s.sysctl(tcpTWReuse)):
 		return false, nil
 	}
+	freed, w.binding = w.binding, nil
 	t.remove(w)
 	t.s.count(func(c *ConnCounters) { c.TWRecycled++ })
-	return true, w.binding
+	return true, freed
 }
 
 // expire ends what has waited long enough.
 func (t *timeWaits) expire() {
 	now := t.s.now()
-	var over []*timeWait
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.armed = false
-	for w := t.oldest; w != nil && w.deadline <= now; w = t.oldest {
-		t.remove(w)
-		over = append(over, w)
+	for _, l := range []*twList{&t.waits, &t.fins} {
+		for w := l.first; w != nil && w.deadline <= now; w = l.first {
+			t.remove(w)
+		}
 	}
 	t.rearm(now)
-	t.mu.Unlock()
-	for _, w := range over {
-		w.release()
-	}
 }
 
-// rearm sees to it that the timer fires when the oldest is over, or earlier. The
+// rearm sees to it that the timer fires when the next one is over, or earlier. The
 // lock is held.
 func (t *timeWaits) rearm(now time.Duration) {
-	if t.oldest == nil || t.closed || t.armed && t.due <= t.oldest.deadline {
+	next := t.waits.first
+	if f := t.fins.first; next == nil || f != nil && f.deadline < next.deadline {
+		next = f
+	}
+	if next == nil || t.closed || t.armed && t.due <= next.deadline {
 		return
 	}
-	t.armed, t.due = true, t.oldest.deadline
+	t.armed, t.due = true, next.deadline
 	if t.timer == nil {
 		t.timer = t.s.clock.AfterFunc(t.due-now, t.expire)
 	} else {
@@ -215,47 +247,44 @@ func (t *timeWaits) rearm(now time.Duration) {
 	}
 }
 
-// push appends to the list; all wait equally long. The lock is held.
+// push enters a connection into its list. The lock is held.
 func (t *timeWaits) push(w *timeWait) {
-	w.older, w.newer = t.newest, nil
-	if t.newest != nil {
-		t.newest.newer = w
+	if w.finWait2 {
+		t.fins.add(w)
 	} else {
-		t.oldest = w
+		t.waits.add(w)
 	}
-	t.newest = w
-}
-
-// unlink takes a connection out of the list. The lock is held.
-func (t *timeWaits) unlink(w *timeWait) {
-	if w.older != nil {
-		w.older.newer = w.newer
-	} else {
-		t.oldest = w.newer
-	}
-	if w.newer != nil {
-		w.newer.older = w.older
-	} else {
-		t.newest = w.older
-	}
-	w.older, w.newer = nil, nil
 }
 
 // remove forgets a connection. The lock is held.
 func (t *timeWaits) remove(w *timeWait) {
-	t.unlink(w)
+	w.list.remove(w)
 	delete(t.byFlow, w.flow)
 	t.counted()
+	if w.binding == nil {
+		return
+	}
+	if len(t.freed) == 0 && !t.closed {
+		t.s.clock.AfterFunc(0, t.free)
+	}
+	t.freed = append(t.freed, w.binding)
+}
+
+// free gives bindings back.
+func (t *timeWaits) free() {
+	t.mu.Lock()
+	freed := t.freed
+	t.freed = nil
+	t.mu.Unlock()
+	b := &t.s.bindings
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range freed {
+		b.waited(f)
+	}
 }
 
 func (t *timeWaits) counted() { t.count.Store(int32(len(t.byFlow) + len(t.leaving))) }
-
-// release gives the port back.
-func (w *timeWait) release() {
-	if w.binding != nil {
-		w.binding.waits(-1)
-	}
-}
 
 func (t *timeWaits) close() {
 	t.mu.Lock()
@@ -266,8 +295,8 @@ func (t *timeWaits) close() {
 	}
 }
 
-// TimeWaits returns the number of connections in TIME-WAIT ("tw" in
-// /proc/net/sockstat).
+// TimeWaits returns the number of connections in TIME-WAIT, and in FIN-WAIT-2 if no
+// program has them any more ("tw" in /proc/net/sockstat).
 func (s *Stack) TimeWaits() int {
 	s.timeWaits.mu.Lock()
 	defer s.timeWaits.mu.Unlock()

@@ -22,6 +22,9 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 	if flags&header.TCPFlagRst == 0 { // its number may be what a stranger has acknowledged
 		g.sends(pkt, seqnum.Value(h.SequenceNumber()), sequenceLength(flags, pkt.Data().Size()))
 	}
+	if flags&header.TCPFlagFin != 0 {
+		g.abandoned.finished = true
+	}
 	g.remember(pkt)
 	if g.opening != nil {
 		g.opens(h)
