@@ -116,6 +116,18 @@ var rules = []chapter{
 		{"Beyond tcp_max_tw_buckets there is no TIME-WAIT.", "`inet_twsk_alloc` in net/ipv4/inet_timewait_sock.c", "time-wait-overflow"},
 		{"It lasts 60 s. A segment with ACK begins them anew, a SYN does not.", "`inet_twsk_reschedule`, TCP_TIMEWAIT_LEN", "time-wait-60-s"},
 	}},
+	{title: "After close: FIN-WAIT-1 and FIN-WAIT-2", packets: true, rules: []rule{
+		{"Data that nobody can read any more gets a RST with the number that it acknowledges, and ends the connection.", "`tcp_rcv_state_process`, `tcp_v4_send_reset`", "fin-wait-1-data"},
+		{"In FIN-WAIT-2 a closed connection needs no socket, and answers like this.", "`tcp_time_wait`, `tcp_timewait_state_process`", "fin-wait-2-data"},
+		{"So it does if it is closed when its FIN is acknowledged already.", "`__tcp_close`", "fin-wait-2-late-close"},
+		{"The peer's FIN leads to TIME-WAIT.", "`tcp_timewait_state_process`", "fin-wait-2-fin"},
+		{"A RST anywhere in the window ends it.", "`tcp_timewait_state_process`", "fin-wait-2-rst"},
+		{"A SYN in the window gets RST; elsewhere, an ACK.", "`tcp_timewait_state_process`", "fin-wait-2-syn"},
+		{"ACKs in the window get nothing; elsewhere one in tcp_invalid_ratelimit is answered.", "`tcp_timewait_check_oow_rate_limit`", "fin-wait-2-ack"},
+		{"An old timestamp puts a segment out of the window.", "`tcp_paws_reject`", "fin-wait-2-paws"},
+		{"tcp_fin_timeout ends it without a word.", "`tcp_fin_time` in include/net/tcp.h", "fin-wait-2-timeout"},
+		{"tcp_max_tw_buckets counts it too.", "`inet_twsk_alloc`", "fin-wait-2-overflow"},
+	}},
 }
 
 const rulesPreface = `# Linux, rule by rule
