@@ -47,6 +47,7 @@ type guard struct {
 	// finAcked says that our FIN was acknowledged by a segment that had overtaken
 	// another; see overtaken.
 	finAcked bool
+	fin      earlyFIN
 	// reopened is the edge for which reopen has asked.
 	reopened seqnum.Value
 	// receiveScale and sendScale are the shifts of the windows told and heard.

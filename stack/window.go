@@ -48,6 +48,10 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 		if g.finAcked {
 			g.s.later.do(g.overtaken)
 		}
+		if g.fin.held && g.fin.seq == told {
+			g.fin.held = false
+			g.s.later.do(g.finishes)
+		}
 	}
 	if !g.opened {
 		g.opened, g.edge, g.farthest = true, g.told, g.told
