@@ -208,6 +208,9 @@ func (l *Listener) SetDeferAccept(d time.Duration) {
 // SetSYNCount changes Config.SYNCount from now on.
 func (l *Listener) SetSYNCount(n int) { l.cfg.SYNCount = n }
 
+// SetWindow changes Config.Window from now on.
+func (l *Listener) SetWindow(bytes uint32) { l.cfg.Window = bytes }
+
 // Overflow returns the policy in force.
 func (l *Listener) Overflow() Overflow { return l.overflow }
 

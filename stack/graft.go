@@ -38,6 +38,7 @@ type graft struct {
 	l         *Listener
 	conn      listenq.Conn
 	handshake listenq.Handshake
+	offer     *offer // what the client was told
 	id        gstack.TransportEndpointID
 	window    uint16     // of the segment that completed the handshake
 	syn       segmentOut // what netstack gets
@@ -78,6 +79,7 @@ func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a 
 		l:         l,
 		conn:      listenq.Conn{ID: o.Conn, Flow: o.Flow},
 		handshake: o.Handshake,
+		offer:     l.offer.Load(),
 		id:        a.id,
 		window:    seg.Window,
 		since:     g.s.now(),
@@ -85,7 +87,7 @@ func (g *grafts) begin(l *Listener, seg *listenq.Segment, o *listenq.Outcome, a 
 			flags:   header.TCPFlagSyn,
 			seq:     o.Handshake.IRS,
 			window:  int(seg.Window),
-			options: synOptions(make([]byte, 40), o.Handshake.Peer),
+			options: synOptions(make([]byte, 40), l.offer.Load().allows(o.Handshake.Peer)),
 		},
 	}
 	if seg.Len > 0 || seg.Flags.Has(listenq.FIN) {
@@ -208,15 +210,9 @@ func (g *grafts) synack(pkt *gstack.PacketBuffer) {
 		g.remove(gr)
 		g.s.later.do(ep.Abort)
 		return
-	case !gr.l.offer.agrees(pkt, &gr.handshake):
-		g.s.logger.Error("netstack offers something else than the client was told", "client", gr.id.RemoteAddress)
-		if g.remove(gr) {
-			g.fail(gr)
-		}
-		g.s.later.do(ep.Abort)
-		return
 	}
-	adopt(ep, g.s.clock.NowMonotonic(), &gr.handshake)
+	mss := gr.offer.mss(id.RemoteAddress)
+	adopt(ep, g.s.clock.NowMonotonic(), &gr.handshake, gr.offer, gr.offer.window(mss, &gr.handshake))
 	g.s.guardAccepted(ep, gr)
 	gr.end.Init(gr, waiter.EventHUp)
 	waiterQueue(ep).EventRegister(&gr.end)
@@ -289,22 +285,6 @@ func synOptions(b []byte, peer listenq.Options) []byte {
 		n += header.EncodeNOP(b[n:])
 	}
 	return b[:n]
-}
-
-// agrees compares netstack's SYN-ACK with what the client was told.
-func (o *offer) agrees(pkt *gstack.PacketBuffer, h *listenq.Handshake) bool {
-	t := header.TCP(pkt.TransportHeader().Slice())
-	got := header.ParseSynOptions(t[header.TCPMinimumSize:t.DataOffset()], true)
-	mss := o.mss(destination(pkt))
-	scale := -1
-	if h.Peer.WindowScaling {
-		scale = o.windowScale
-	}
-	return got.WS == scale &&
-		got.TS == h.Peer.Timestamps &&
-		got.SACKPermitted == (h.Peer.SACKPermitted && o.sack) &&
-		int(got.MSS) == mss &&
-		int(t.WindowSize()) == o.window(mss)
 }
 
 // idOfOutgoing is the endpoint that sends a TCP packet.

@@ -94,7 +94,7 @@ func (s *Stack) guardDialed(ep *tcp.Endpoint) {
 func (s *Stack) guardAccepted(ep *tcp.Endpoint, gr *graft) {
 	h, scale := &gr.handshake, 0
 	iss, irs := seqnum.Value(h.ISS), seqnum.Value(h.IRS)
-	mss := gr.l.offer.mss(gr.id.RemoteAddress)
+	mss := gr.offer.mss(gr.id.RemoteAddress)
 	g := &guard{
 		s:      s,
 		ep:     ep,
@@ -104,7 +104,7 @@ func (s *Stack) guardAccepted(ep *tcp.Endpoint, gr *graft) {
 		una:    iss + 1,
 		nxt:    iss + 1,
 		told:   irs + 1,
-		edge:   irs.Add(seqnum.Size(1 + gr.l.offer.window(mss))),
+		edge:   irs.Add(seqnum.Size(1 + gr.offer.window(mss, h))),
 		scaled: true,
 		stamps: h.Peer.Timestamps,
 		recent: h.Peer.TSVal,
@@ -112,7 +112,7 @@ func (s *Stack) guardAccepted(ep *tcp.Endpoint, gr *graft) {
 	}
 	if h.Peer.WindowScaling {
 		g.sendScale = min(h.Peer.WindowScale, header.MaxWndScale)
-		scale = gr.l.offer.windowScale
+		scale = gr.offer.windowScale
 	}
 	g.receiveScale = uint8(scale)
 	g.window = uint32(gr.window) << g.sendScale

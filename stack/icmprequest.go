@@ -31,7 +31,7 @@ func (l *Listener) icmp(e *listenq.ICMPError) bool {
 	if l.s.observe != nil {
 		l.s.observe(Event{Listener: l, Time: l.s.now(), ICMP: e, Outcome: out})
 	}
-	l.s.answer(&l.offer, arrivalOf(e.Flow).id, &out)
+	l.s.answer(l.offer.Load(), arrivalOf(e.Flow).id, &out)
 	if l.removed {
 		ticks := l.q.Counters()
 		ticks.Sub(&before)

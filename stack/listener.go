@@ -36,9 +36,8 @@ type ListenOptions struct {
 	// SYNCount is TCP_SYNCNT, 1 to 127 retransmissions of the SYN-ACK; 0
 	// leaves it to net.ipv4.tcp_synack_retries.
 	SYNCount int
-	// MaxSegment is TCP_MAXSEG: the most that a SYN-ACK offers, 88 to 32767
-	// bytes; 0 leaves it to the link.
-	MaxSegment int
+	// Offer is what SYN-ACKs say; SetOffer changes it later.
+	Offer
 	// ReusePort is SO_REUSEPORT: several listeners that all have it share the
 	// port, and clients of the same address by a hash of the flow. ListenOn
 	// has it from the binding.
@@ -61,7 +60,7 @@ type Listener struct {
 	network string
 	local   netip.AddrPort
 	v6Only  bool
-	offer   offer
+	offer   atomic.Pointer[offer]
 	// keepAlive is for connections that Accept returns.
 	keepAlive net.KeepAliveConfig
 
@@ -164,13 +163,13 @@ func (s *Stack) ListenOn(b *Binding, backlog int, opts *ListenOptions) (*Listene
 		network:   "tcp",
 		local:     b.local,
 		v6Only:    b.options.V6Only,
-		offer:     s.offer.atMost(opts.MaxSegment),
 		keepAlive: opts.KeepAlive,
 		promoted:  newPromoted(),
 		wake:      make(chan struct{}, 1),
 		done:      make(chan struct{}),
 		deadline:  deadline.New(),
 	}
+	l.offer.Store(s.newOffer(opts.Offer))
 	if err := b.listen(true); err != nil {
 		return nil, err
 	}
@@ -194,7 +193,7 @@ func (l *Listener) start(backlog int, opts *ListenOptions) error {
 	q, err := listenq.New(listenq.Config{
 		Profile:     profile,
 		Backlog:     backlog,
-		Window:      uint32(l.offer.window(l.offer.mss4)),
+		Window:      l.window(),
 		Secret:      s.secret,
 		Sysctls:     &sysctls,
 		Overflow:    opts.Overflow,
@@ -212,13 +211,6 @@ func (l *Listener) start(backlog int, opts *ListenOptions) error {
 	l.ep = ep.(*tcp.Endpoint)
 	if l.local.Addr().Is6() {
 		l.ep.SocketOptions().SetV6Only(l.v6Only)
-	}
-	if opts.MaxSegment != 0 {
-		terr = l.ep.SetSockOptInt(tcpip.MaxSegOption, opts.MaxSegment)
-	}
-	if terr != nil {
-		l.ep.Close()
-		return Errno(terr)
 	}
 	if err := bindEndpoint(l.ep, l.binding); err != nil {
 		l.ep.Close()
@@ -356,7 +348,7 @@ func (l *Listener) carryOut(now time.Duration, seg *listenq.Segment, out *listen
 		l.s.grafts.begin(l, seg, out, a)
 		return
 	}
-	l.s.answer(&l.offer, a.id, out)
+	l.s.answer(l.offer.Load(), a.id, out)
 }
 
 // rearm sees to it that the timer fires no later than listenq asks. A timer that
@@ -506,6 +498,27 @@ func (l *Listener) SetSYNCount(n int) error {
 	defer l.mu.Unlock()
 	l.q.SetSYNCount(n)
 	return nil
+}
+
+// SetOffer changes what SYN-ACKs say from now on; EINVAL for a segment size out of
+// range. The window scale stays, since requests have been told it.
+func (l *Listener) SetOffer(o Offer) error {
+	if err := (&ListenOptions{Offer: o}).check(); err != nil {
+		return l.opError("set", os.NewSyscallError("setsockopt", err))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := l.s.newOffer(o)
+	next.windowScale = l.offer.Load().windowScale
+	l.offer.Store(next)
+	l.q.SetWindow(l.window())
+	return nil
+}
+
+// window is the receive window that a request has.
+func (l *Listener) window() uint32 {
+	o := l.offer.Load()
+	return uint32(o.window(o.mss4, new(listenq.Handshake)))
 }
 
 func (l *Listener) setSysctls(s listenq.Sysctls) {

@@ -30,6 +30,8 @@ var privateFields struct {
 
 	handshake uintptr // Endpoint.h *handshake
 	iss       uintptr // handshake.iss seqnum.Value
+	synWnd    uintptr // handshake.rcvWnd seqnum.Size
+	synScale  uintptr // handshake.rcvWndScale int
 	startTime uintptr // handshake.startTime tcpip.MonotonicTime
 	noSample  uintptr // handshake.sampleRTTWithTSOnly bool
 	tsOffset  uintptr // Endpoint.TSOffset.milliseconds uint32
@@ -80,6 +82,8 @@ func checkPrivateFields() error {
 		var handshake, offset, receiver reflect.Type
 		p.handshake, handshake = find(endpoint, "h", kind(reflect.Pointer))
 		p.iss, _ = find(handshake, "iss", isSeqnum)
+		p.synWnd, _ = find(handshake, "rcvWnd", isType[seqnum.Size])
+		p.synScale, _ = find(handshake, "rcvWndScale", kind(reflect.Int))
 		p.startTime, _ = find(handshake, "startTime", isType[tcpip.MonotonicTime])
 		p.noSample, _ = find(handshake, "sampleRTTWithTSOnly", kind(reflect.Bool))
 		var backoff reflect.Type
@@ -144,13 +148,20 @@ func scalesOf(ep *tcp.Endpoint) (receive, send uint8, ok bool) {
 }
 
 // adopt gives an endpoint in SYN-RECEIVED the numbers that the client has been
-// told, and the round trip. netstack measures that when it gets the final ACK, which
-// must not echo a timestamp. The caller holds the endpoint's lock.
-func adopt(ep *tcp.Endpoint, now tcpip.MonotonicTime, h *listenq.Handshake) {
+// told and the offer, whose window is in bytes, and the round trip. netstack measures
+// that when it gets the final ACK, which must not echo a timestamp. The caller holds
+// the endpoint's lock.
+func adopt(ep *tcp.Endpoint, now tcpip.MonotonicTime, h *listenq.Handshake, o *offer, window int) {
 	p := &privateFields
 	hs := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), p.handshake))
 	*(*seqnum.Value)(unsafe.Add(hs, p.iss)) = seqnum.Value(h.ISS)
 	*(*uint32)(unsafe.Add(unsafe.Pointer(ep), p.tsOffset)) = h.TSOffset
+	*(*seqnum.Size)(unsafe.Add(hs, p.synWnd)) = seqnum.Size(window)
+	*(*int)(unsafe.Add(hs, p.synScale)) = o.windowScale
+	ep.SACKPermitted = o.sack && h.Peer.SACKPermitted
+	if size := int64(o.ReceiveBuffer); size != 0 {
+		ep.SocketOptions().SetReceiveBufferSize(size, false)
+	}
 	*(*tcpip.MonotonicTime)(unsafe.Add(hs, p.startTime)) = now.Add(-h.RTT)
 	*(*bool)(unsafe.Add(hs, p.noSample)) = h.RTT == 0
 	// The final ACK is here, however long netstack takes to look at it.

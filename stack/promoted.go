@@ -100,6 +100,7 @@ func (l *Listener) drain() {
 		if gr.handshake.RTT == 0 || gr.handshake.Lossy {
 			distrust(e, &gr.handshake)
 		}
+		gr.offer.inherit(e)
 		n := l.s.newEndpoint(e, wq)
 		n.local, n.remote = gr.conn.Flow.Local(), gr.conn.Flow.Remote()
 		n.binding.Store(l.s.connection(e, n.local, l.binding))

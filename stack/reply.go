@@ -1,69 +1,14 @@
 package stack
 
 import (
-	"fmt"
-
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
-	"gvisor.dev/gvisor/pkg/tcpip/seqnum"
 	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
 	"github.com/ulisten/ulisten/listenq"
 )
-
-// offer is what our SYN-ACKs promise, which must be what netstack will do.
-type offer struct {
-	windowScale int
-	// halfBuffer is the part of a new receive buffer that netstack offers as
-	// window, in bytes.
-	halfBuffer int
-	sack       bool
-	mss4, mss6 int
-}
-
-func (o *offer) init(g *gstack.Stack, mtu int) error {
-	var size tcpip.TCPReceiveBufferSizeRangeOption
-	if err := g.TransportProtocolOption(header.TCPProtocolNumber, &size); err != nil {
-		return fmt.Errorf("stack: receive buffer size: %w", Errno(err))
-	}
-	var sack tcpip.TCPSACKEnabled
-	if err := g.TransportProtocolOption(header.TCPProtocolNumber, &sack); err != nil {
-		return fmt.Errorf("stack: SACK: %w", Errno(err))
-	}
-	o.windowScale = tcp.FindWndScale(seqnum.Size(size.Max))
-	o.halfBuffer = size.Default / 2
-	o.sack = bool(sack)
-	o.mss4 = mtu - header.IPv4MinimumSize - header.TCPMinimumSize
-	o.mss6 = mtu - header.IPv6MinimumSize - header.TCPMinimumSize
-	return nil
-}
-
-// atMost returns the offer of a socket with TCP_MAXSEG; 0 stands for none.
-func (o offer) atMost(maxSegment int) offer {
-	if maxSegment != 0 {
-		o.mss4, o.mss6 = min(o.mss4, maxSegment), min(o.mss6, maxSegment)
-	}
-	return o
-}
-
-// mss is the largest segment that the stack takes from an address.
-func (o *offer) mss(remote tcpip.Address) int {
-	if remote.Len() == header.IPv6AddressSize {
-		return o.mss6
-	}
-	return o.mss4
-}
-
-// window is the receive window in a SYN-ACK, not scaled: netstack's
-// initialReceiveWindow.
-func (o *offer) window(mss int) int {
-	w := min(o.halfBuffer, 65535, 2*tcp.InitialCwnd*mss)
-	w = w >> o.windowScale << o.windowScale
-	return max(w, 1)
-}
 
 // hopLimit is the time to live of what this package sends (Linux
 // ip_default_ttl).
@@ -75,6 +20,7 @@ type segmentOut struct {
 	seq, ack uint32
 	window   int
 	options  []byte
+	ttl, tos uint8 // 0 stand for the defaults
 }
 
 // packet returns the segment as it goes from one socket to another, with both
@@ -100,13 +46,17 @@ func (seg *segmentOut) packet(src, dst tcpip.Address, srcPort, dstPort uint16) *
 	copy(t[header.TCPMinimumSize:], seg.options)
 	t.SetChecksum(^checksum.Checksum(t, header.PseudoHeaderChecksum(header.TCPProtocolNumber, src, dst, uint16(size))))
 
-	protocol := header.IPv4ProtocolNumber
+	protocol, ttl := header.IPv4ProtocolNumber, seg.ttl
+	if ttl == 0 {
+		ttl = hopLimit
+	}
 	if src.Len() == header.IPv6AddressSize {
 		protocol = header.IPv6ProtocolNumber
 		header.IPv6(b).Encode(&header.IPv6Fields{
 			PayloadLength:     uint16(size),
 			TransportProtocol: header.TCPProtocolNumber,
-			HopLimit:          hopLimit,
+			HopLimit:          ttl,
+			TrafficClass:      seg.tos,
 			SrcAddr:           src,
 			DstAddr:           dst,
 		})
@@ -115,7 +65,8 @@ func (seg *segmentOut) packet(src, dst tcpip.Address, srcPort, dstPort uint16) *
 		h.Encode(&header.IPv4Fields{
 			TotalLength: uint16(len(b)),
 			Flags:       header.IPv4FlagDontFragment,
-			TTL:         hopLimit,
+			TTL:         ttl,
+			TOS:         seg.tos,
 			Protocol:    uint8(header.TCPProtocolNumber),
 			SrcAddr:     src,
 			DstAddr:     dst,
@@ -153,11 +104,12 @@ func (s *Stack) answer(offer *offer, id gstack.TransportEndpointID, o *listenq.O
 	switch o.Verdict {
 	case listenq.SendSYNACK, listenq.SendCookie:
 		seg.flags = header.TCPFlagSyn | header.TCPFlagAck
-		seg.window = offer.window(mss)
+		seg.window = offer.window(mss, &o.Handshake)
 		seg.options = offer.synackOptions(options[:], mss, &o.Handshake)
+		seg.ttl, seg.tos = offer.ipFields(id.RemoteAddress)
 	case listenq.SendACK:
 		seg.flags = header.TCPFlagAck
-		seg.window = offer.window(mss)
+		seg.window = offer.window(mss, &o.Handshake)
 		if o.Handshake.Peer.WindowScaling {
 			seg.window >>= offer.windowScale
 		}
@@ -173,28 +125,6 @@ func (s *Stack) answer(offer *offer, id gstack.TransportEndpointID, o *listenq.O
 		return
 	}
 	s.send(id, seg)
-}
-
-// synackOptions encodes the options of a SYN-ACK in Linux's order: MSS, SACK
-// permitted and timestamps, window scale (tcp_options_write).
-func (o *offer) synackOptions(b []byte, mss int, h *listenq.Handshake) []byte {
-	n := header.EncodeMSSOption(uint32(mss), b)
-	sack := o.sack && h.Peer.SACKPermitted
-	if sack != h.Peer.Timestamps { // one alone is padded to four bytes
-		n += header.EncodeNOP(b[n:])
-		n += header.EncodeNOP(b[n:])
-	}
-	if sack {
-		n += header.EncodeSACKPermittedOption(b[n:])
-	}
-	if h.Peer.Timestamps {
-		n += header.EncodeTSOption(h.TSVal, h.Peer.TSVal, b[n:])
-	}
-	if h.Peer.WindowScaling {
-		n += header.EncodeNOP(b[n:])
-		n += header.EncodeWSOption(o.windowScale, b[n:])
-	}
-	return b[:n]
 }
 
 // timestampOption encodes the timestamp option alone.

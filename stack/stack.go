@@ -87,7 +87,6 @@ type Stack struct {
 	proven    proven
 	bindings  bindings
 	logger    *slog.Logger
-	offer     offer
 
 	observe func(Event)
 	random  io.Reader
@@ -229,7 +228,7 @@ func (s *Stack) build(cfg Config) error {
 		{Destination: header.IPv4EmptySubnet, NIC: nicID},
 		{Destination: header.IPv6EmptySubnet, NIC: nicID},
 	})
-	return s.offer.init(s.g, s.link.mtu())
+	return nil
 }
 
 // Close resets all connections, closes all listeners and the link, and returns

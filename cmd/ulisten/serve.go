@@ -25,7 +25,7 @@ type serveCmd struct {
 	Tun         string        `default:"ulisten%d" placeholder:"NAME" help:"Name of the device; %d is the lowest free number (ulisten%d)."`
 	Address     []addressFlag `required:"" sep:"none" placeholder:"PREFIX" help:"Address of the stack, with the prefix of its network, like 192.0.2.2/24. Repeat for more."`
 	Peer        []addressFlag `sep:"none" placeholder:"PREFIX" help:"Address of the host's side. Without it, the first of the network that is not the stack's."`
-	MTU         int           `name:"mtu" default:"1500" placeholder:"BYTES" help:"MTU of the device (1500)."`
+	MTU         int           `name:"mtu" default:"1500" placeholder:"BYTES" help:"MTU of the device: 68 to 65520, with IPv6 from 1280 (1500)."`
 	Offload     string        `enum:"auto,on,off" default:"auto" help:"Segmentation and checksum offload of the device: auto, on or off."`
 	Listen      []listenSpec  `sep:"none" placeholder:"SPEC" help:"A listener: ADDRESS:PORT,KEY=VALUE,... Repeat for more. See above."`
 	Profile     profileFlag   `default:"linux-6" placeholder:"NAME|FILE" help:"The platform whose rules hold where a listener says nothing else, or a profile file (linux-6)."`

@@ -204,6 +204,7 @@ func (t *tcpSocket) setOption(level, name int, value []byte) error {
 		opts := t.options.listen()
 		t.listener.SetDeferAccept(opts.DeferAccept)
 		t.listener.SetSYNCount(opts.SYNCount) // in range
+		t.listener.SetOffer(opts.Offer)       // in range, too
 	}
 	if t.ep != nil && !t.over {
 		t.options.apply(t.ep)
@@ -279,7 +280,19 @@ func (o *tcpOptions) listen() *stack.ListenOptions {
 		Overflow:    o.overflow,
 		DeferAccept: time.Duration(retransmissionsToSeconds(o.deferAccept)) * time.Second,
 		SYNCount:    o.synCount,
-		MaxSegment:  o.maxSegment,
+		Offer:       o.offer(),
+	}
+}
+
+// offer returns what a listener is to say in its SYN-ACKs.
+func (o *tcpOptions) offer() stack.Offer {
+	return stack.Offer{
+		MaxSegment:    o.maxSegment,
+		ReceiveBuffer: o.receiveBuffer,
+		TTL:           uint8(max(o.ttl, 0)),
+		HopLimit:      uint8(max(o.hopLimit, 0)),
+		TOS:           uint8(o.tos),
+		TrafficClass:  uint8(o.trafficClass),
 	}
 }
 
