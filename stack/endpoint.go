@@ -29,6 +29,7 @@ type Endpoint struct {
 	queued        atomic.Pointer[queuedConn] // until it is accepted, where a reset matters
 	local, remote netip.AddrPort
 	finished      atomic.Bool // a FIN was asked for
+	cork          atomic.Pointer[cork]
 }
 
 // NewEndpoint returns an endpoint that can connect, over IPv4 or IPv6.
@@ -135,10 +136,12 @@ func (e *Endpoint) Read(w io.Writer, opts tcpip.ReadOptions) (int, tcpip.Error) 
 // flow returns the connection's addresses and ports.
 func (e *Endpoint) flow() listenq.Flow { return listenq.NewFlow(e.local, e.remote) }
 
-// Shutdown is shutdown(2) on a connection.
+// Shutdown is shutdown(2) on a connection. With SHUT_WR it sends what TCP_CORK,
+// MSG_MORE or Nagle's algorithm holds back.
 func (e *Endpoint) Shutdown(how tcpip.ShutdownFlags) error {
 	if how&tcpip.ShutdownWrite != 0 {
 		e.finished.Store(true)
+		defer e.finish()()
 	}
 	if how&tcpip.ShutdownRead != 0 {
 		e.refuse()
@@ -163,6 +166,9 @@ func (e *Endpoint) RefuseData() {
 // received and not read turns the FIN into RST.
 func (e *Endpoint) Close() {
 	e.finished.Store(true)
+	if !e.discards() {
+		defer e.finish()()
+	}
 	e.abandon()
 	e.ep.Close()
 	e.forsaken()
@@ -201,6 +207,7 @@ func (e *Endpoint) NotifyEvent(waiter.EventMask) {
 
 // over gives the port back.
 func (e *Endpoint) over() {
+	e.uncork()
 	if b := e.binding.Swap(nil); b != nil {
 		b.ended(e.ep)
 	}

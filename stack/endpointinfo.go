@@ -46,9 +46,10 @@ func (e *Endpoint) Info() EndpointInfo {
 // Unacknowledged returns the bytes that were written and not acknowledged; a FIN
 // counts as one, as on Linux (tcp_ioctl).
 func (e *Endpoint) Unacknowledged() int {
+	held := e.heldBack()
 	e.ep.LockUser()
 	defer e.ep.UnlockUser()
-	n := max(sentBy(e.ep).buffered, 0) // netstack takes off one for the FIN that it did not add
+	n := held + max(sentBy(e.ep).buffered, 0) // netstack takes off one for the FIN that it did not add
 	switch e.ep.EndpointState() {
 	case tcp.StateFinWait1, tcp.StateClosing, tcp.StateLastAck:
 		n++

@@ -98,6 +98,11 @@ func (g *gate) QueuePacket(ep gstack.TransportEndpoint, id gstack.TransportEndpo
 		g.meets(e, id, pkt)
 	}
 	g.netstackTCP.QueuePacket(ep, id, pkt)
+	if r := guardOf(e); r != nil {
+		if c := r.cork.Load(); c != nil {
+			c.saw(pkt)
+		}
+	}
 }
 
 // listening takes a segment that no connection claims.

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -23,6 +24,11 @@ type guard struct {
 	s  *Stack
 	ep *tcp.Endpoint
 	id gstack.TransportEndpointID // known once begun
+
+	// cork is there while it holds something back, and last while a FIN is about to
+	// be sent.
+	cork atomic.Pointer[cork]
+	last atomic.Pointer[lastSegment]
 
 	// mu is a leaf: nothing else is locked under it.
 	mu sync.Mutex

@@ -84,11 +84,49 @@ func martian(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) boo
 // WritePackets implements gstack.LinkWriter; netstack calls it.
 func (l *link) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	l.s.activity.Add(1)
+	waits := false
 	for _, pkt := range pkts.AsSlice() {
 		if g, ok := pkt.Owner.(*guard); ok {
 			g.leaves(pkt)
+			waits = waits || g.last.Load() != nil
 		}
 	}
+	if waits {
+		return l.writeLast(pkts.AsSlice())
+	}
+	return l.write(pkts)
+}
+
+// writeLast is WritePackets while the FIN of a connection is about to be sent.
+func (l *link) writeLast(pkts []*gstack.PacketBuffer) (int, tcpip.Error) {
+	checksummed := l.Capabilities()&gstack.CapabilityTXChecksumOffload == 0
+	for n, pkt := range pkts {
+		out := []*gstack.PacketBuffer{pkt.IncRef()}
+		if g, ok := pkt.Owner.(*guard); ok {
+			if last := g.last.Load(); last != nil {
+				out = last.next(out[0], checksummed)
+			}
+		}
+		for _, pkt := range out {
+			if err := l.writeLate(pkt); err != nil {
+				return n, err
+			}
+		}
+	}
+	return len(pkts), nil
+}
+
+// writeLate writes a packet that may have waited, and releases it.
+func (l *link) writeLate(pkt *gstack.PacketBuffer) tcpip.Error {
+	defer pkt.DecRef()
+	var one gstack.PacketBufferList
+	one.PushBack(pkt)
+	_, err := l.write(one)
+	return err
+}
+
+// write sends packets, but for those that do not go out.
+func (l *link) write(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	for i, pkt := range pkts.AsSlice() {
 		if l.swallows(pkt) || l.isOwn(destination(pkt)) {
 			return l.writeSome(pkts.AsSlice(), i)
@@ -97,7 +135,7 @@ func (l *link) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	return l.Endpoint.WritePackets(pkts)
 }
 
-// writeSome is WritePackets for a list whose packet i, and none before it, does
+// writeSome is write for a list whose packet i, and none before it, does
 // not go out.
 func (l *link) writeSome(pkts []*gstack.PacketBuffer, i int) (int, tcpip.Error) {
 	for n, pkt := range pkts {

@@ -44,6 +44,7 @@ var privateFields struct {
 	sndCwnd        uintptr // sender.SndCwnd int
 	maxPayloadSize uintptr // sender.MaxPayloadSize int
 	outstanding    uintptr // sender.Outstanding int
+	sndUna         uintptr // sender.SndUna seqnum.Value
 	sendBufferUsed uintptr // Endpoint.sndQueueInfo.SndBufUsed int
 
 	owner        uintptr // Endpoint.owner tcpip.PacketOwner
@@ -100,6 +101,7 @@ func checkPrivateFields() error {
 		p.sndCwnd, _ = find(sender, "SndCwnd", kind(reflect.Int))
 		p.maxPayloadSize, _ = find(sender, "MaxPayloadSize", kind(reflect.Int))
 		p.outstanding, _ = find(sender, "Outstanding", kind(reflect.Int))
+		p.sndUna, _ = find(sender, "SndUna", isSeqnum)
 		outer, queue = find(endpoint, "sndQueueInfo", kind(reflect.Struct))
 		p.sendBufferUsed, _ = find(queue, "SndBufUsed", kind(reflect.Int))
 		p.sendBufferUsed += outer
@@ -223,9 +225,10 @@ func tsOffsetOf(ep *tcp.Endpoint) uint32 {
 
 // sent is how it stands with what an endpoint has sent.
 type sent struct {
-	maxPayload  int // of a segment, in bytes; 0 before there is a connection
-	outstanding int // segments that are not acknowledged
-	buffered    int // bytes that are not acknowledged, or not sent yet
+	maxPayload  int    // of a segment, in bytes; 0 before there is a connection
+	outstanding int    // segments that are not acknowledged
+	buffered    int    // bytes that are not acknowledged, or not sent yet
+	una         uint32 // SND.UNA
 }
 
 // sentBy returns what an endpoint has sent. The caller holds the endpoint's lock.
@@ -235,6 +238,7 @@ func sentBy(ep *tcp.Endpoint) sent {
 	if snd := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), p.sender)); snd != nil {
 		s.maxPayload = *(*int)(unsafe.Add(snd, p.maxPayloadSize))
 		s.outstanding = *(*int)(unsafe.Add(snd, p.outstanding))
+		s.una = uint32(*(*seqnum.Value)(unsafe.Add(snd, p.sndUna)))
 	}
 	return s
 }

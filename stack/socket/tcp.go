@@ -57,7 +57,6 @@ type tcpSocket struct {
 	entry    waiter.Entry  // on the queue of the listener or the connection
 
 	options tcpOptions
-	more    bool // MSG_MORE holds data back
 }
 
 // phase is enum socket_state, with Linux's names.

@@ -79,6 +79,7 @@ func (t *tcpSocket) start(addr unix.Sockaddr) error {
 	}
 	ep, wq := conn.Netstack()
 	t.options.apply(ep)
+	conn.SetCork(t.options.cork)
 	t.entry.Init(t, waiter.AllEvents)
 	wq.EventRegister(&t.entry)
 	t.conn, t.ep, t.over = conn, ep, false
@@ -294,6 +295,7 @@ func (t *tcpSocket) attach(conn *stack.Endpoint) {
 	t.local, t.port, t.remote = conn.Local().Addr(), conn.Local().Port(), conn.Remote()
 	if ep != nil {
 		t.options.apply(ep)
+		conn.SetCork(t.options.cork)
 		t.entry.Init(t, waiter.AllEvents)
 		wq.EventRegister(&t.entry)
 	}

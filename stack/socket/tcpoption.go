@@ -108,8 +108,8 @@ var tcpOptionTable = map[optionName]tcpOption{
 	{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE}:  {nil, setBuffer(func(o *tcpOptions) *int { return &o.receiveBuffer }, 1<<30-1, minReceiveBuffer)},
 	{unix.SOL_SOCKET, unix.SO_BINDTODEVICE}: {(*tcpSocket).deviceOption, (*tcpSocket).setDevice},
 
-	{unix.IPPROTO_TCP, unix.TCP_NODELAY}:      tcpFlag(func(o *tcpOptions) *bool { return &o.noDelay }),
-	{unix.IPPROTO_TCP, unix.TCP_CORK}:         tcpFlag(func(o *tcpOptions) *bool { return &o.cork }),
+	{unix.IPPROTO_TCP, unix.TCP_NODELAY}:      {func(t *tcpSocket) ([]byte, error) { return boolOption(t.options.noDelay), nil }, (*tcpSocket).setNoDelay},
+	{unix.IPPROTO_TCP, unix.TCP_CORK}:         {func(t *tcpSocket) ([]byte, error) { return boolOption(t.options.cork), nil }, (*tcpSocket).setCork},
 	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}:     tcpInt(func(o *tcpOptions) *int { return &o.keepIdle }, 1, 32767),
 	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}:    tcpInt(func(o *tcpOptions) *int { return &o.keepInterval }, 1, 32767),
 	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT}:      tcpInt(func(o *tcpOptions) *int { return &o.keepCount }, 1, 127),
@@ -221,9 +221,6 @@ func (o *tcpOptions) apply(ep *tcp.Endpoint) {
 	}
 	if so.GetDelayOption() == o.noDelay {
 		so.SetDelayOption(!o.noDelay)
-	}
-	if so.GetCorkOption() != o.cork {
-		so.SetCorkOption(o.cork)
 	}
 	so.SetQuickAck(!o.noQuickAck)
 	if n := int64(o.sendBuffer); n != 0 && so.GetSendBufferSize() != n {
@@ -538,6 +535,32 @@ func (t *tcpSocket) setDeferAccept(value []byte) error {
 		t.options.deferAccept = secondsToRetransmissions(v)
 	}
 	return err
+}
+
+// setNoDelay pushes each time that it is switched on (__tcp_sock_set_nodelay).
+func (t *tcpSocket) setNoDelay(value []byte) error {
+	v, err := intValue(value)
+	if err != nil {
+		return err
+	}
+	if t.options.noDelay = v != 0; t.options.noDelay && t.ep != nil {
+		t.ep.SocketOptions().SetDelayOption(false)
+		t.conn.Push()
+	}
+	return nil
+}
+
+// setCork pushes when it is switched off, also if it was not on
+// (__tcp_sock_set_cork).
+func (t *tcpSocket) setCork(value []byte) error {
+	v, err := intValue(value)
+	if err != nil {
+		return err
+	}
+	if t.options.cork = v != 0; t.ep != nil {
+		t.conn.SetCork(t.options.cork)
+	}
+	return nil
 }
 
 // setQuickAck looks at more than zero only when an ACK is overdue

@@ -76,7 +76,7 @@ func (t *tcpSocket) send(m *message, flags int) (int, error) {
 	}
 	t.mu.Lock()
 	t.sync()
-	ep := t.ep
+	conn := t.conn
 	err := t.sendable(m)
 	if err == nil {
 		err = m.checkControl()
@@ -88,17 +88,13 @@ func (t *tcpSocket) send(m *message, flags int) (int, error) {
 		t.mu.Unlock()
 		return 0, err
 	}
-	if flags&unix.MSG_MORE != 0 && !t.more {
-		t.more = true
-		ep.SocketOptions().SetCorkOption(true)
-	}
 	t.mu.Unlock()
 
-	n, failed := ep.Write(m.reader(), tcpip.WriteOptions{})
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	n, failed := conn.Write(m.reader(), flags&unix.MSG_MORE != 0)
 	if failed != nil {
-		if ep == t.ep {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if conn == t.conn {
 			t.keep(failed)
 		}
 		t.sync()
@@ -106,10 +102,6 @@ func (t *tcpSocket) send(m *message, flags int) (int, error) {
 			return 0, err
 		}
 		return 0, unix.EAGAIN
-	}
-	if flags&unix.MSG_MORE == 0 && t.more {
-		t.more = false
-		ep.SocketOptions().SetCorkOption(t.options.cork)
 	}
 	return int(n), nil
 }

@@ -11,7 +11,8 @@ const foreignISN = 77_000_000
 type Numbers struct {
 	// Own is the client's initial sequence number.
 	Own uint32
-	// ISN holds the listener's, in the order of its SYN-ACKs.
+	// ISN holds the stack's, in the order of its SYN-ACKs, or of its SYNs where it
+	// connects.
 	ISN []uint32
 }
 
@@ -28,10 +29,10 @@ func (n *Numbers) Base(nth int) uint32 {
 }
 
 // Relative makes the absolute numbers of a segment from the listener's side
-// relative, and learns from SYN-ACKs.
+// relative, and learns from SYNs.
 func (n *Numbers) Relative(s Segment) Segment {
 	seq := uint32(s.Seq)
-	if s.Flags.Has(SYN|ACK) && !slices.Contains(n.ISN, seq) {
+	if s.Flags.Has(SYN) && !slices.Contains(n.ISN, seq) {
 		n.ISN = append(n.ISN, seq)
 	}
 	nth := len(n.ISN)
