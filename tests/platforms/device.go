@@ -24,6 +24,8 @@ type Device interface {
 	Close() error
 	// Deliver hands over a segment of a client.
 	Deliver(*listenq.Segment) error
+	// ICMP hands over an ICMP error.
+	ICMP(*listenq.ICMPError) error
 	// Advance lets time pass.
 	Advance(time.Duration) error
 	// Sent returns what was sent since it was last called, in order.
@@ -41,6 +43,11 @@ type Sent struct {
 func packet(s *listenq.Segment) []byte {
 	seg := stacktest.Segment{Flags: s.Flags, Window: s.Window, Options: s.Options, Payload: make([]byte, s.Len)}
 	return seg.Packet(s.Remote(), s.Local(), s.Seq, s.Ack)
+}
+
+// icmpPacket is the IP packet of an ICMP error.
+func icmpPacket(e *listenq.ICMPError) []byte {
+	return stacktest.ICMPError{Type: e.Type, Code: e.Code}.Packet(e.Local(), e.Remote(), e.Seq)
 }
 
 // sent takes a packet of a device apart; false means that it is no TCP.

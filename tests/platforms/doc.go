@@ -16,6 +16,7 @@
 //	syn a, ack a        one segment each
 //	data a 10, fin a    in place of the ACK, or after it
 //	send a RST seq=1    any flags; seq and ack are relative, len is in bytes
+//	icmp a 3/1 seq=1    an ICMP error; seq is relative to the SYN-ACK's number, or 0
 //	wait 10s            time passes
 //	accept              one connection, without waiting
 //	close               the listener

@@ -131,8 +131,13 @@ func (l *LwIP) Accept() (netip.AddrPort, string, error) {
 func (l *LwIP) Close() error { return l.ok("close") }
 
 // Deliver implements Device.
-func (l *LwIP) Deliver(s *listenq.Segment) error {
-	if _, err := unix.Write(l.link, packet(s)); err != nil {
+func (l *LwIP) Deliver(s *listenq.Segment) error { return l.deliver(packet(s)) }
+
+// ICMP implements Device.
+func (l *LwIP) ICMP(e *listenq.ICMPError) error { return l.deliver(icmpPacket(e)) }
+
+func (l *LwIP) deliver(b []byte) error {
+	if _, err := unix.Write(l.link, b); err != nil {
 		return os.NewSyscallError("write to lwIP", err)
 	}
 	if err := l.ok("deliver"); err != nil {

@@ -136,8 +136,13 @@ func (n *Netstack) Close() error {
 }
 
 // Deliver implements Device.
-func (n *Netstack) Deliver(s *listenq.Segment) error {
-	pkt := gstack.NewPacketBuffer(gstack.PacketBufferOptions{Payload: buffer.MakeWithData(packet(s))})
+func (n *Netstack) Deliver(s *listenq.Segment) error { return n.deliver(packet(s)) }
+
+// ICMP implements Device.
+func (n *Netstack) ICMP(e *listenq.ICMPError) error { return n.deliver(icmpPacket(e)) }
+
+func (n *Netstack) deliver(b []byte) error {
+	pkt := gstack.NewPacketBuffer(gstack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
 	n.link.InjectInbound(ipv4.ProtocolNumber, pkt)
 	pkt.DecRef()
 	n.settle()

@@ -124,6 +124,11 @@ func (p *player) send(c *client, step *Step) error {
 		return p.segment(c, listenq.Segment{Flags: listenq.PSH | listenq.ACK, Seq: c.next, Ack: 1, Len: step.number})
 	case "fin":
 		return p.segment(c, listenq.Segment{Flags: listenq.FIN | listenq.ACK, Seq: c.next, Ack: 1})
+	case "icmp":
+		e := step.icmp
+		e.Flow = listenq.NewFlow(server, c.address)
+		e.Seq += c.peer
+		return p.device.ICMP(&e)
 	case "send":
 		next := c.next
 		defer func() { c.next = next }() // it may be anything

@@ -114,6 +114,12 @@ func (q *Queue) Deliver(s *listenq.Segment) error {
 	return nil
 }
 
+// ICMP implements Device.
+func (q *Queue) ICMP(e *listenq.ICMPError) error {
+	q.carryOut(q.l.ICMP(e))
+	return nil
+}
+
 // takes is a segment in the right order.
 func (c *conn) takes(s *listenq.Segment) {
 	if s.Seq != c.next || s.Flags.Has(listenq.SYN) {

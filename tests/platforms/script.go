@@ -29,6 +29,7 @@ type Command struct {
 	number  int
 	wait    time.Duration
 	segment listenq.Segment // Seq and Ack are relative
+	icmp    listenq.ICMPError
 }
 
 // LoadScripts reads all scripts of a directory, in the order of their names.
@@ -115,8 +116,24 @@ func (c *Command) parse(fields []string) (err error) {
 		return err
 	case "send":
 		return c.parseSegment(args)
+	case "icmp":
+		return c.parseICMP(args)
 	}
 	return fmt.Errorf("unknown command")
+}
+
+// parseICMP reads "a 3/1 seq=1"; the number is relative to the SYN-ACK's.
+func (c *Command) parseICMP(args []string) error {
+	var kinds listenq.ICMPKinds
+	if len(args) < 2 || kinds.UnmarshalText([]byte(args[1])) != nil || len(kinds) != 1 || kinds[0].From != kinds[0].To {
+		return fmt.Errorf("need a client, type and code, as in icmp a 3/1")
+	}
+	c.icmp.Type, c.icmp.Code = kinds[0].Type, kinds[0].From
+	if err := c.parseSegment(append([]string{args[0], listenq.ACK.String()}, args[2:]...)); err != nil {
+		return err
+	}
+	c.icmp.Seq = c.segment.Seq
+	return nil
 }
 
 func (c *Command) parseSegment(args []string) error {
