@@ -30,6 +30,10 @@ func TestLastQuarterIsForKnownAddresses(t *testing.T) {
 			p.ACK()
 			p.FIN()
 		}, true},
+		"closed by the server, FIN acknowledged": {func(lab *stacktest.Lab, p *stacktest.Peer, c *stacktest.Conn) {
+			c.Close()
+			p.ACK()
+		}, true},
 		"half closed": {func(lab *stacktest.Lab, p *stacktest.Peer, c *stacktest.Conn) {
 			p.FIN()
 			lab.Advance(100 * time.Millisecond)
