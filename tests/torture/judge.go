@@ -105,6 +105,21 @@ func (s *side) atEnd() {
 	}
 }
 
+// stoodStill notes that something sent was not acknowledged and is repeated no more:
+// netstack can lose its retransmission timer (docs/established.md, loss recovery).
+func (w *world) stoodStill() bool {
+	for _, c := range w.conns {
+		for end := range c.wire {
+			out, back := &c.wire[end], &c.wire[1-end]
+			quiet := w.now() - max(out.last, back.last)
+			if out.seen && int32(out.next-back.ack) > 0 && quiet > giveUp {
+				w.still = true
+			}
+		}
+	}
+	return w.still
+}
+
 // leftovers complains about what outlives all programs.
 func (w *world) leftovers() {
 	w.clock.Advance(lifetime)
@@ -120,6 +135,9 @@ func (w *world) leftovers() {
 	}
 	w.clock.Advance(lifetime)
 	for _, h := range w.hosts {
+		if h.s.Connections() > 0 && w.stoodStill() {
+			return
+		}
 		w.leftAt(h)
 	}
 	if next, ok := w.clock.Next(); ok {

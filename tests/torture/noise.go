@@ -39,6 +39,9 @@ func (w *world) disturb(n noisePlan) {
 	case synInWindow:
 		s.Flags, seq = stacktest.SYN, victim.ack+dice%1000
 		s.Options = stacktest.Segment{}.Options
+		if n.to == server && c.sides[server].fd < 0 {
+			c.killed = true // a request (tcp_check_req, embryonic_reset)
+		}
 	case oldPacket:
 		if len(alleged.packets) > 0 {
 			w.forge(n, alleged.packets[dice%uint32(len(alleged.packets))])

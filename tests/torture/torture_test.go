@@ -22,19 +22,20 @@ import (
 const (
 	// seedsInCI is how many seeds a plain `go test` plays.
 	seedsInCI = 300
+	// stillLimit is in how many seeds one may have a sender that stands still.
+	stillLimit = 200
 	// heapLimit is the most memory that a world may need, in bytes.
 	heapLimit = 64 << 20
 )
 
 // run plays one seed. The sum is over all packets that arrived.
-func run(seed uint64, record bool) (wrong []string, sum uint64, rec *recorder) {
-	rec = newRecorder(record)
-	w, err := newWorld(newPlan(seed), rec)
+func run(seed uint64, record bool) (w *world, sum uint64) {
+	w, err := newWorld(newPlan(seed), newRecorder(record))
 	if err != nil {
-		return []string{err.Error()}, 0, rec
+		panic(err) // no plan does that
 	}
 	w.run()
-	return w.wrong, rec.sum.Sum64(), rec
+	return w, w.rec.sum.Sum64()
 }
 
 // number reads a switch from the environment.
@@ -50,9 +51,10 @@ func number(t *testing.T, name string) (n uint64, set bool) {
 
 func TestTorture(t *testing.T) {
 	if seed, ok := number(t, "ULISTEN_TORTURE_SEED"); ok {
-		wrong, sum, rec := run(seed, true)
-		t.Logf("seed %d, packets %x\n%s", seed, sum, rec.report())
-		require.Empty(t, wrong)
+		w, sum := run(seed, true)
+		t.Logf("seed %d, packets %x\n%s", seed, sum, w.rec.report())
+		require.Empty(t, w.wrong)
+		require.False(t, w.still, "a sender stood still")
 		return
 	}
 	seeds := uint64(seedsInCI)
@@ -61,7 +63,7 @@ func TestTorture(t *testing.T) {
 	}
 	before := runtime.NumGoroutine()
 	shards := runtime.GOMAXPROCS(0)
-	var next, failed atomic.Uint64
+	var next, failed, still atomic.Uint64
 	var wg sync.WaitGroup
 	var heap atomic.Uint64
 	for range shards {
@@ -71,15 +73,21 @@ func TestTorture(t *testing.T) {
 				if seed >= seeds || failed.Load() > 5 {
 					return
 				}
-				if wrong, sum, _ := run(seed, false); len(wrong) > 0 {
+				w, sum := run(seed, false)
+				if len(w.wrong) > 0 {
 					failed.Add(1)
-					t.Error(explain(seed, wrong, sum))
+					t.Error(explain(seed, w.wrong, sum))
+				}
+				if w.still {
+					still.Add(1)
+					t.Logf("seed %d: a sender stood still", seed)
 				}
 				heap.Store(max(heap.Load(), heapInUse()))
 			}
 		})
 	}
 	wg.Wait()
+	require.LessOrEqual(t, still.Load(), 2+seeds/stillLimit, "senders that stood still")
 	t.Logf("%d seeds, at most %d MiB of heap", next.Load(), heap.Load()>>20)
 	require.Less(t, heap.Load(), uint64(shards*heapLimit))
 	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
@@ -100,12 +108,12 @@ func explain(seed uint64, wrong []string, sum uint64) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %s\n", seed, strings.Join(wrong, "\n"))
 	fmt.Fprintf(&b, "again: ULISTEN_TORTURE_SEED=%d go test -run TestTorture ./tests/torture\n", seed)
-	again, sumAgain, rec := run(seed, true)
+	again, sumAgain := run(seed, true)
 	if sumAgain != sum {
-		fmt.Fprintf(&b, "played again, other packets arrived: %v\n", again)
+		fmt.Fprintf(&b, "played again, other packets arrived: %v\n", again.wrong)
 	}
 	const lines = 120
-	text := strings.Split(rec.report(), "\n")
+	text := strings.Split(again.rec.report(), "\n")
 	if len(text) > lines {
 		text = append([]string{"..."}, text[len(text)-lines:]...)
 	}
@@ -118,11 +126,11 @@ func explain(seed uint64, wrong []string, sum uint64) string {
 func TestSameSeedSamePackets(t *testing.T) {
 	sums := make(map[uint64]bool)
 	for seed := range uint64(10) {
-		_, first, _ := run(seed, false)
+		_, first := run(seed, false)
 		var wg sync.WaitGroup
 		for range 2 {
 			wg.Go(func() {
-				_, again, _ := run(seed, false)
+				_, again := run(seed, false)
 				if again != first {
 					t.Errorf("seed %d: %x and %x", seed, first, again)
 				}

@@ -42,8 +42,9 @@ type world struct {
 	net   *router
 	conns []*connection
 	rec   *recorder
-	// wrong is what should not have happened.
+	// wrong is what should not have happened, and still that a sender stood still.
 	wrong []string
+	still bool
 	// listener is the server's descriptor, which is asked again after idle.
 	listener  int
 	accepting bool
@@ -259,7 +260,7 @@ const tick = 10 * time.Millisecond
 // run does all of it, once.
 func (w *world) run() {
 	w.play()
-	if len(w.wrong) == 0 {
+	if len(w.wrong) == 0 && !w.still {
 		w.leftovers()
 	}
 	w.destroy()
@@ -269,6 +270,9 @@ func (w *world) run() {
 func (w *world) play() {
 	for !w.through() && len(w.wrong) == 0 {
 		if w.now() > patience {
+			if w.stoodStill() {
+				return
+			}
 			w.complain("not over")
 			for _, c := range w.conns {
 				for _, s := range c.sides {
