@@ -68,14 +68,15 @@ func (s *Stack) icmp(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuf
 // carriesICMP reports whether a packet may hold an ICMP message. It is asked for
 // every packet, so it looks at one byte; IPv6 packets with extension headers need
 // the second look of parseICMP.
-func carriesICMP(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) bool {
-	switch protocol {
-	case header.IPv4ProtocolNumber:
-		b, ok := pkt.Data().PullUp(header.IPv4MinimumSize)
-		return ok && header.IPv4(b).Protocol() == uint8(header.ICMPv4ProtocolNumber)
-	case header.IPv6ProtocolNumber:
-		b, ok := pkt.Data().PullUp(header.IPv6MinimumSize)
-		return ok && (header.IPv6(b).NextHeader() == uint8(header.ICMPv6ProtocolNumber) || isExtension(header.IPv6(b).NextHeader()))
+func carriesICMP(protocol tcpip.NetworkProtocolNumber, fixed []byte) bool {
+	switch {
+	case fixed == nil:
+		return false
+	case protocol == header.IPv4ProtocolNumber:
+		return header.IPv4(fixed).Protocol() == uint8(header.ICMPv4ProtocolNumber)
+	case protocol == header.IPv6ProtocolNumber:
+		next := header.IPv6(fixed).NextHeader()
+		return next == uint8(header.ICMPv6ProtocolNumber) || isExtension(next)
 	}
 	return false
 }

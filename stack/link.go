@@ -51,32 +51,52 @@ func (l *link) isOwn(a tcpip.Address) bool {
 // DeliverNetworkPacket implements gstack.NetworkDispatcher; the user's link calls
 // it.
 func (l *link) DeliverNetworkPacket(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) {
-	if martian(protocol, pkt) {
+	h := fixedHeader(protocol, pkt)
+	if martian(protocol, h) {
 		l.s.drop(func(d *Drops) { d.Martians++ })
 		return
 	}
-	l.deliver(protocol, pkt)
+	l.deliver(protocol, h, pkt)
 }
 
-func (l *link) deliver(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) {
-	if l.s.gate.express(protocol, pkt) || carriesICMP(protocol, pkt) && l.s.icmp(protocol, pkt) {
+// deliver takes a packet with its fixedHeader.
+func (l *link) deliver(protocol tcpip.NetworkProtocolNumber, h []byte, pkt *gstack.PacketBuffer) {
+	if carriesICMP(protocol, h) {
+		if l.s.icmp(protocol, pkt) {
+			return
+		}
+	} else if l.s.gate.express(protocol, pkt) {
 		return
 	}
 	l.Endpoint.DeliverNetworkPacket(protocol, pkt)
 }
 
+// fixedHeader returns an IP header without what is optional in it, or nil if the
+// packet is shorter.
+func fixedHeader(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) []byte {
+	size := header.IPv4MinimumSize
+	if protocol == header.IPv6ProtocolNumber {
+		size = header.IPv6MinimumSize
+	}
+	b, ok := pkt.Data().PullUp(size)
+	if !ok {
+		return nil
+	}
+	return b
+}
+
 // martian reports whether a packet from outside has a loopback address, which no
 // packet on a wire may have (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3).
-func martian(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) bool {
-	switch protocol {
-	case header.IPv4ProtocolNumber:
-		b, ok := pkt.Data().PullUp(header.IPv4MinimumSize)
+func martian(protocol tcpip.NetworkProtocolNumber, fixed []byte) bool {
+	switch {
+	case fixed == nil:
+		return false
+	case protocol == header.IPv4ProtocolNumber:
 		const source, destination = 12, 16
-		return ok && (b[source] == 127 || b[destination] == 127)
-	case header.IPv6ProtocolNumber:
-		b, ok := pkt.Data().PullUp(header.IPv6MinimumSize)
-		h := header.IPv6(b)
-		return ok && (h.SourceAddress() == header.IPv6Loopback || h.DestinationAddress() == header.IPv6Loopback)
+		return fixed[source] == 127 || fixed[destination] == 127
+	case protocol == header.IPv6ProtocolNumber:
+		h := header.IPv6(fixed)
+		return h.SourceAddress() == header.IPv6Loopback || h.DestinationAddress() == header.IPv6Loopback
 	}
 	return false
 }
@@ -188,7 +208,7 @@ func (l *link) turnRound(pkt *gstack.PacketBuffer) {
 	in.RXChecksumValidated = true // it has not left this process
 	protocol := pkt.NetworkProtocolNumber
 	ok := l.s.later.do(func() {
-		l.deliver(protocol, in)
+		l.deliver(protocol, fixedHeader(protocol, in), in)
 		in.DecRef()
 	})
 	if !ok {
