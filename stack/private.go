@@ -223,6 +223,29 @@ func tsOffsetOf(ep *tcp.Endpoint) uint32 {
 	return *(*uint32)(unsafe.Add(unsafe.Pointer(ep), privateFields.tsOffset))
 }
 
+// SetCongestionControl is TCP_CONGESTION. netstack begins a new algorithm with a new
+// congestion window; Linux goes on with the one that there is (tcp_set_congestion_control).
+func SetCongestionControl(ep *tcp.Endpoint, name string) tcpip.Error {
+	cwnd := func() *int {
+		snd := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), privateFields.sender))
+		if snd == nil {
+			return new(int)
+		}
+		return (*int)(unsafe.Add(snd, privateFields.sndCwnd))
+	}
+	ep.LockUser()
+	before := *cwnd()
+	ep.UnlockUser()
+	option := tcpip.CongestionControlOption(name)
+	err := ep.SetSockOpt(&option)
+	ep.LockUser()
+	defer ep.UnlockUser()
+	if before != 0 {
+		*cwnd() = before
+	}
+	return err
+}
+
 // sent is how it stands with what an endpoint has sent.
 type sent struct {
 	maxPayload  int    // of a segment, in bytes; 0 before there is a connection

@@ -282,6 +282,7 @@ func (o *tcpOptions) lingers() bool { return o.linger.Onoff != 0 && o.linger.Lin
 func (t *tcpSocket) accepted(conn *stack.Endpoint) *tcpSocket {
 	n := newTCP(t.ns, t.domain)
 	n.options = t.options
+	n.options.priority = 0 // alone of all (sk_clone_lock)
 	n.phase, n.shut = ssConnected, t.shut
 	n.lockAddr = t.lockAddr // but not the port: it goes with the connection
 	n.attach(conn)

@@ -266,7 +266,7 @@ func (o *tcpOptions) apply(ep *tcp.Endpoint) {
 	congestion := tcpip.CongestionControlOption(o.congestion)
 	var congestionWas tcpip.CongestionControlOption
 	if ep.GetSockOpt(&congestionWas); congestionWas != congestion {
-		ep.SetSockOpt(&congestion)
+		stack.SetCongestionControl(ep, o.congestion) // one that netstack has
 	}
 }
 
