@@ -73,7 +73,15 @@ func (e *Endpoint) forsaken() {
 	g.mu.Unlock()
 	if lasts >= 0 {
 		e.s.timeWaits.enterFinWait2(e, lasts)
+		return
 	}
+	// TCP_LINGER2 below 0 (__tcp_close); netstack forgets the connection.
+	var b [12]byte
+	g.mu.Lock()
+	seg := g.activeReset(b[:])
+	g.mu.Unlock()
+	e.s.count(func(c *ConnCounters) { c.TCPAbortOnLinger++ })
+	e.s.reset(g.id, seg)
 }
 
 // dead judges a valid segment for a connection in FIN-WAIT-1 or FIN-WAIT-2 that nobody
@@ -98,8 +106,14 @@ func (g *gate) dead(ep *tcp.Endpoint, id gstack.TransportEndpointID, pkt *gstack
 			g.s.sendReset(id, &seg)
 			g.end(r)
 		}
-	case a.endpoint != nil && a.finTimeout >= 0 && acknowledged && h.Flags()&header.TCPFlagFin == 0:
-		g.s.timeWaits.enterFinWait2(a.endpoint, a.finTimeout)
+	case a.endpoint != nil && acknowledged && h.Flags()&header.TCPFlagFin == 0:
+		if a.finTimeout >= 0 {
+			g.s.timeWaits.enterFinWait2(a.endpoint, a.finTimeout)
+		} else if seg, ok := g.parse(id, pkt); ok { // TCP_LINGER2 below 0
+			g.s.count(func(c *ConnCounters) { c.TCPAbortOnData++ })
+			g.s.sendReset(id, &seg)
+			g.end(r)
+		}
 	default:
 		return false
 	}

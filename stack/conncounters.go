@@ -15,6 +15,10 @@ type ConnCounters struct {
 	RetransSegs uint64 // segments sent again
 	TCPTimeouts uint64 // retransmission timers that fired
 
+	TCPAbortOnTimeout uint64 // connections whose peer was silent, or kept its window shut, for too long
+	TCPAbortOnLinger  uint64 // connections that were reset because TCP_LINGER2 is negative
+	TCPAbortOnMemory  uint64 // closed connections beyond tcp_max_orphans, which were reset
+
 	OutOfWindowIcmps uint64 // ICMP errors that quote a number not in flight
 	PAWSEstab        uint64 // segments of connections with an old timestamp
 	PAWSOldAck       uint64 // of these, ACKs that were overtaken, which are not answered
@@ -67,5 +71,6 @@ func (s *Stack) ConnCounters() ConnCounters {
 	c.OutRsts += tcp.ResetsSent.Value()
 	c.RetransSegs += tcp.Retransmits.Value()
 	c.TCPTimeouts += tcp.Timeouts.Value()
+	c.TCPAbortOnTimeout += tcp.EstablishedTimedout.Value()
 	return c
 }

@@ -30,6 +30,7 @@ type Endpoint struct {
 	local, remote netip.AddrPort
 	finished      atomic.Bool // a FIN was asked for
 	cork          atomic.Pointer[cork]
+	orphan        atomic.Bool // it counts among Stack.Orphans
 }
 
 // NewEndpoint returns an endpoint that can connect, over IPv4 or IPv6.
@@ -163,7 +164,9 @@ func (e *Endpoint) RefuseData() {
 }
 
 // Close sends what is still queued and a FIN, in the background. Data that was
-// received and not read turns the FIN into RST.
+// received and not read turns the FIN into RST. A peer that takes nothing of it is given
+// up as on Linux: after the time of net.ipv4.tcp_orphan_retries, or when the probes of
+// its shut window are two minutes apart.
 func (e *Endpoint) Close() {
 	e.finished.Store(true)
 	if !e.discards() {
@@ -172,10 +175,12 @@ func (e *Endpoint) Close() {
 	e.abandon()
 	e.ep.Close()
 	e.forsaken()
+	e.orphaned()
 }
 
 // Abort closes with a RST.
 func (e *Endpoint) Abort() {
+	guardOf(e.ep).heard()
 	e.ep.Abort()
 	e.ep.Close()
 }
@@ -187,6 +192,7 @@ func (e *Endpoint) NotifyEvent(waiter.EventMask) {
 	case tcp.StateTimeWait:
 		e.s.proven.add(e.remote.Addr())
 		e.s.timeWaits.enter(e)
+		e.buried()
 		return
 	case tcp.StateClose:
 		// netstack ends a connection this way also when a RST meets
@@ -195,9 +201,11 @@ func (e *Endpoint) NotifyEvent(waiter.EventMask) {
 			e.s.proven.add(e.remote.Addr())
 		}
 	case tcp.StateError:
+		e.silenced()
 	default:
 		return
 	}
+	e.buried()
 	e.over()
 	e.s.timeWaits.left(e)
 	if q := e.queued.Load(); q != nil {

@@ -75,6 +75,11 @@ type guard struct {
 	ttl, tos uint8
 
 	abandoned abandoned
+	// stalled says whether netstack's timer has fired and nothing was heard since.
+	stalled stall
+	// keepalives are the probes that were sent since something was heard.
+	keepalives int
+	life       lifetime
 }
 
 // KUID and KGID implement tcpip.PacketOwner; nobody asks.

@@ -30,6 +30,9 @@ func (g *guard) opens(h header.TCP) {
 		if _, _, stamped := timestampOf(h); !stamped {
 			distrustLocked(g.ep, o.syns > 1, o.syns > 2)
 		}
+		if g.acked == 0 { // the SYN
+			g.una++
+		}
 		g.opening = nil
 	}
 }

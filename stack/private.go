@@ -53,6 +53,10 @@ var privateFields struct {
 	rcvWnd       uintptr // receiver.rcvWnd seqnum.Size
 	sendScale    uintptr // sender.SndWndScale uint8
 	waiterQueue  uintptr // Endpoint.waiterQueue *waiter.Queue
+
+	probing     uintptr // sender.zeroWindowProbing bool
+	fires       uintptr // sender.resendTimer.target tcpip.MonotonicTime
+	userTimeout uintptr // Endpoint.userTimeout time.Duration
 }
 
 // checkPrivateFields finds the offsets.
@@ -112,6 +116,12 @@ func checkPrivateFields() error {
 		p.receiveScale, _ = find(receiver, "RcvWndScale", kind(reflect.Uint8))
 		p.sendScale, _ = find(sender, "SndWndScale", kind(reflect.Uint8))
 		p.waiterQueue, _ = find(endpoint, "waiterQueue", isType[*waiter.Queue])
+
+		p.probing, _ = find(sender, "zeroWindowProbing", kind(reflect.Bool))
+		p.userTimeout, _ = find(endpoint, "userTimeout", isType[time.Duration])
+		outer, timer := find(sender, "resendTimer", kind(reflect.Struct))
+		p.fires, _ = find(timer, "target", isType[tcpip.MonotonicTime])
+		p.fires += outer
 	})
 	return p.err
 }
@@ -147,6 +157,28 @@ func scalesOf(ep *tcp.Endpoint) (receive, send uint8, ok bool) {
 		return 0, 0, false
 	}
 	return *(*uint8)(unsafe.Add(rcv, p.receiveScale)), *(*uint8)(unsafe.Add(snd, p.sendScale)), true
+}
+
+// sendTimers is what netstack's retransmission timer goes by; without a connection
+// there is only the last.
+type sendTimers struct {
+	rto         *time.Duration       // between the last time that it fired and the next
+	fires       *tcpip.MonotonicTime // it must not be moved on
+	probing     bool                 // it is the timer of zero-window probes
+	userTimeout *time.Duration       // the connection ends if this has passed when it fires
+}
+
+// sendTimersOf returns the timers of a connection. The caller holds the endpoint's
+// lock.
+func sendTimersOf(ep *tcp.Endpoint) sendTimers {
+	p := &privateFields
+	t := sendTimers{userTimeout: (*time.Duration)(unsafe.Add(unsafe.Pointer(ep), p.userTimeout))}
+	if snd := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), p.sender)); snd != nil {
+		t.rto = (*time.Duration)(unsafe.Add(snd, p.rto))
+		t.fires = (*tcpip.MonotonicTime)(unsafe.Add(snd, p.fires))
+		t.probing = *(*bool)(unsafe.Add(snd, p.probing))
+	}
+	return t
 }
 
 // adopt gives an endpoint in SYN-RECEIVED the numbers that the client has been

@@ -100,6 +100,7 @@ type Stack struct {
 	sysctls  [sysctlCount]atomic.Int64
 	counted  connCounts
 	ident    atomic.Uint32 // of the last packet that may be fragmented
+	orphans  atomic.Int64
 	// invalidRatelimit is tcp_invalid_ratelimit of the stack's profile, in
 	// nanoseconds.
 	invalidRatelimit atomic.Int64

@@ -23,6 +23,9 @@ const (
 	tcpMaxTWBuckets
 	tcpRFC1337
 	tcpTWReuse
+	tcpMaxOrphans
+	tcpOrphanRetries
+	tcpRetries2
 	sysctlCount
 )
 
@@ -48,6 +51,18 @@ var sysctlRules = [sysctlCount]sysctlRule{
 	tcpMaxTWBuckets: {name: "net.ipv4.tcp_max_tw_buckets", most: 1<<31 - 1, value: 131072},
 	tcpRFC1337:      {name: "net.ipv4.tcp_rfc1337", most: 255, value: 0}, // proc_dou8vec_minmax
 	tcpTWReuse:      {name: "net.ipv4.tcp_tw_reuse", most: 2, value: 2},
+	// As tcp_max_tw_buckets: half of the places.
+	tcpMaxOrphans:    {name: "net.ipv4.tcp_max_orphans", most: 1<<31 - 1, value: 131072},
+	tcpOrphanRetries: {name: "net.ipv4.tcp_orphan_retries", most: 255, value: 0},
+	tcpRetries2: {
+		name: "net.ipv4.tcp_retries2", most: 255, value: 15,
+		apply: func(g *gstack.Stack, v int) {
+			// What ends a connection is its lifetime; netstack's count is for
+			// segments that cannot even be sent.
+			o := tcpip.TCPMaxRetriesOption(2*v + 8)
+			g.SetTransportProtocolOption(tcp.ProtocolNumber, &o)
+		},
+	},
 }
 
 // SysctlNames returns the names that Stack.Sysctl and Stack.SetSysctl know, sorted.

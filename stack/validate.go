@@ -61,6 +61,9 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 	}
 	const unjudged = header.TCPFlagSyn | header.TCPFlagRst
 	if h.Flags()&unjudged != 0 || h.Flags()&header.TCPFlagAck == 0 {
+		if h.Flags()&header.TCPFlagRst != 0 {
+			r.heard()
+		}
 		return true
 	}
 	if !intact(h, id, pkt) {
@@ -70,7 +73,9 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 	var answer, last segmentOut
 	var buf, lastBuf [12]byte
 	r.mu.Lock()
+	una := r.una
 	j := r.judge(h, payload)
+	relieve := j != discard && j != acknowledge && r.hears(r.una != una, h.WindowSize() == 0)
 	switch j {
 	case acknowledge: // what netstack has already, which it answers
 		answer = segmentOut{flags: header.TCPFlagAck, seq: uint32(r.told - 1), ack: uint32(r.una)}
@@ -89,6 +94,9 @@ func (g *gate) validate(r *guard, id gstack.TransportEndpointID, pkt *gstack.Pac
 	}
 	r.mu.Unlock()
 
+	if relieve && !g.s.later.do(r.relieve) {
+		g.s.drop(func(d *Drops) { d.LaterOverflow++ })
+	}
 	switch j {
 	case pass:
 		return true

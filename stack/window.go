@@ -20,7 +20,7 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if flags&header.TCPFlagRst == 0 { // its number may be what a stranger has acknowledged
-		g.sends(pkt, seqnum.Value(h.SequenceNumber()), sequenceLength(flags, pkt.Data().Size()))
+		g.sends(pkt, flags, seqnum.Value(h.SequenceNumber()), sequenceLength(flags, pkt.Data().Size()))
 	}
 	if flags&header.TCPFlagFin != 0 {
 		g.abandoned.finished = true
@@ -65,14 +65,20 @@ func (g *guard) leaves(pkt *gstack.PacketBuffer) {
 	}
 }
 
-// sends counts a segment among those in flight. The lock is held.
-func (g *guard) sends(pkt *gstack.PacketBuffer, seq seqnum.Value, length seqnum.Size) {
+// sends counts a segment among those in flight, or repeated, or a keepalive probe. The
+// lock is held.
+func (g *guard) sends(pkt *gstack.PacketBuffer, flags header.TCPFlags, seq seqnum.Value, length seqnum.Size) {
 	end := seq.Add(length)
-	if !g.begun {
+	switch {
+	case !g.begun:
 		g.begun, g.id = true, idOfOutgoing(pkt)
 		g.una, g.nxt = seq, end
-	} else if g.nxt.LessThan(end) {
+	case g.nxt.LessThan(end):
 		g.nxt = end
+	case length > 0 && flags&header.TCPFlagSyn == 0:
+		g.repeats()
+	case flags == header.TCPFlagAck && end == g.nxt-1:
+		g.keepalives++
 	}
 }
 

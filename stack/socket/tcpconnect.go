@@ -78,7 +78,7 @@ func (t *tcpSocket) start(addr unix.Sockaddr) error {
 		return err
 	}
 	ep, wq := conn.Netstack()
-	t.options.apply(ep)
+	t.options.apply(conn)
 	conn.SetCork(t.options.cork)
 	t.entry.Init(t, waiter.AllEvents)
 	wq.EventRegister(&t.entry)
@@ -295,7 +295,7 @@ func (t *tcpSocket) attach(conn *stack.Endpoint) {
 	t.conn, t.ep = conn, ep
 	t.local, t.port, t.remote = conn.Local().Addr(), conn.Local().Port(), conn.Remote()
 	if ep != nil {
-		t.options.apply(ep)
+		t.options.apply(conn)
 		conn.SetCork(t.options.cork)
 		t.entry.Init(t, waiter.AllEvents)
 		wq.EventRegister(&t.entry)

@@ -207,14 +207,15 @@ func (t *tcpSocket) setOption(level, name int, value []byte) error {
 		t.listener.SetOffer(opts.Offer)       // in range, too
 	}
 	if t.ep != nil && !t.over {
-		t.options.apply(t.ep)
+		t.options.apply(t.conn)
 	}
 	return nil
 }
 
 // apply gives the options to an endpoint of netstack. Those that it has already
 // are left alone, since to set an option may do something.
-func (o *tcpOptions) apply(ep *tcp.Endpoint) {
+func (o *tcpOptions) apply(conn *stack.Endpoint) {
+	ep, _ := conn.Netstack()
 	so := ep.SocketOptions()
 	if so.GetKeepAlive() != o.keepAlive {
 		so.SetKeepAlive(o.keepAlive)
@@ -237,7 +238,7 @@ func (o *tcpOptions) apply(ep *tcp.Endpoint) {
 	if o.maxSegment != 0 {
 		setInt(tcpip.MaxSegOption, o.maxSegment)
 	}
-	setInt(tcpip.KeepaliveCountOption, o.keepCount)
+	setInt(tcpip.KeepaliveCountOption, o.keepProbes())
 	ttl := o.ttl
 	if ttl < 0 {
 		ttl = tcpip.UseDefaultIPv4TTL
@@ -259,8 +260,7 @@ func (o *tcpOptions) apply(ep *tcp.Endpoint) {
 	if ep.GetSockOpt(&intervalWas); intervalWas != interval {
 		ep.SetSockOpt(&interval)
 	}
-	userTimeout := tcpip.TCPUserTimeoutOption(time.Duration(o.userTimeout) * time.Millisecond)
-	ep.SetSockOpt(&userTimeout)
+	conn.SetUserTimeout(time.Duration(o.userTimeout) * time.Millisecond)
 	linger2 := tcpip.TCPLingerTimeoutOption(time.Duration(o.linger2) * time.Second)
 	ep.SetSockOpt(&linger2)
 	congestion := tcpip.CongestionControlOption(o.congestion)
@@ -268,6 +268,17 @@ func (o *tcpOptions) apply(ep *tcp.Endpoint) {
 	if ep.GetSockOpt(&congestionWas); congestionWas != congestion {
 		stack.SetCongestionControl(ep, o.congestion) // one that netstack has
 	}
+}
+
+// keepProbes is how many keepalive probes may go unanswered. TCP_USER_TIMEOUT takes the
+// place of TCP_KEEPCNT; the connection ends when the timer fires after it
+// (tcp_keepalive_timer).
+func (o *tcpOptions) keepProbes() int {
+	if o.userTimeout == 0 {
+		return o.keepCount
+	}
+	beyond := o.userTimeout - 1000*o.keepIdle
+	return max((beyond+1000*o.keepInterval-1)/(1000*o.keepInterval), 1)
 }
 
 // listen returns what a listener is to know.
