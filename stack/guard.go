@@ -80,6 +80,8 @@ type guard struct {
 	// keepalives are the probes that were sent since something was heard.
 	keepalives int
 	life       lifetime
+	watched    watched
+	lastWindow uint16 // the last that was heard, not scaled
 }
 
 // KUID and KGID implement tcpip.PacketOwner; nobody asks.
@@ -127,6 +129,7 @@ func (s *Stack) guardAccepted(ep *tcp.Endpoint, gr *graft) {
 	}
 	g.receiveScale = uint8(scale)
 	g.window = uint32(gr.window) << g.sendScale
+	g.lastWindow = gr.window
 	g.recentAt = s.now()
 	g.farthest = g.edge
 	ep.SetOwner(g)

@@ -54,9 +54,11 @@ var privateFields struct {
 	sendScale    uintptr // sender.SndWndScale uint8
 	waiterQueue  uintptr // Endpoint.waiterQueue *waiter.Queue
 
-	probing     uintptr // sender.zeroWindowProbing bool
-	fires       uintptr // sender.resendTimer.target tcpip.MonotonicTime
-	userTimeout uintptr // Endpoint.userTimeout time.Duration
+	probing     uintptr    // sender.zeroWindowProbing bool
+	recovering  uintptr    // sender.FastRecovery.Active bool
+	timerState  [3]uintptr // sender.resendTimer.state timerState, probeTimer's and reorderTimer's
+	fires       uintptr    // sender.resendTimer.target tcpip.MonotonicTime
+	userTimeout uintptr    // Endpoint.userTimeout time.Duration
 }
 
 // checkPrivateFields finds the offsets.
@@ -122,6 +124,14 @@ func checkPrivateFields() error {
 		outer, timer := find(sender, "resendTimer", kind(reflect.Struct))
 		p.fires, _ = find(timer, "target", isType[tcpip.MonotonicTime])
 		p.fires += outer
+		outer, recovery := find(sender, "FastRecovery", kind(reflect.Struct))
+		p.recovering, _ = find(recovery, "Active", kind(reflect.Bool))
+		p.recovering += outer
+		for i, name := range []string{"resendTimer", "probeTimer", "reorderTimer"} {
+			outer, timer = find(sender, name, kind(reflect.Struct))
+			p.timerState[i], _ = find(timer, "state", kind(reflect.Int))
+			p.timerState[i] += outer
+		}
 	})
 	return p.err
 }
@@ -296,4 +306,26 @@ func sentBy(ep *tcp.Endpoint) sent {
 		s.una = uint32(*(*seqnum.Value)(unsafe.Add(snd, p.sndUna)))
 	}
 	return s
+}
+
+// unarmed makes an established connection count a segment as outstanding, out of
+// recovery, if none of the timers runs that would have it repeat what is not
+// acknowledged, and reports whether it has done so.
+func unarmed(ep *tcp.Endpoint) bool {
+	ep.LockUser()
+	defer ep.UnlockUser()
+	p := &privateFields
+	snd := *(*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(ep), p.sender))
+	if snd == nil || !sends(ep) {
+		return false
+	}
+	const enabled = 2 // timerStateEnabled
+	for _, state := range p.timerState {
+		if *(*int)(unsafe.Add(snd, state)) == enabled {
+			return false
+		}
+	}
+	*(*bool)(unsafe.Add(snd, p.recovering)) = false
+	*(*int)(unsafe.Add(snd, p.outstanding)) = 1
+	return true
 }

@@ -80,6 +80,7 @@ type Stack struct {
 	gate   *gate
 	grafts grafts
 	later  later
+	stalls stalls
 	// lingering are closed listeners that still have requests.
 	lingering lingering
 	timeWaits timeWaits
@@ -173,6 +174,7 @@ func New(cfg Config) (*Stack, error) {
 	}
 	s.grafts.init(s)
 	s.later.init(s.clock)
+	s.stalls.s = s
 	s.timeWaits.init(s)
 	s.link = newLink(s, cfg.Link, cfg.Addresses)
 	if err := s.build(cfg); err != nil {
@@ -251,6 +253,7 @@ func (s *Stack) Close() error {
 		l.Close()
 	}
 	s.lingering.close()
+	s.stalls.close()
 	s.grafts.close()
 	s.timeWaits.close()
 	s.idle.close()

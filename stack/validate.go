@@ -168,6 +168,7 @@ func (g *guard) judge(h header.TCP, payload int) judgement {
 		g.una = ack
 	}
 	g.window = max(g.window, window)
+	g.lastWindow = h.WindowSize()
 	if stamped && int32(stamp-g.recent) > 0 && seq.LessThanEq(g.told) { // tcp_replace_ts_recent
 		g.recent, g.recentAt = stamp, g.s.now()
 	}

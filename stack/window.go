@@ -75,6 +75,7 @@ func (g *guard) sends(pkt *gstack.PacketBuffer, flags header.TCPFlags, seq seqnu
 		g.una, g.nxt = seq, end
 	case g.nxt.LessThan(end):
 		g.nxt = end
+		g.s.stalls.watch(g)
 	case length > 0 && flags&header.TCPFlagSyn == 0:
 		g.repeats()
 	case flags == header.TCPFlagAck && end == g.nxt-1:

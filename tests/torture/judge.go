@@ -36,6 +36,14 @@ func (c *connection) peaceful() bool {
 	return !c.killed && c.w.hosts[server].s.Counters().SyncookiesSent == 0
 }
 
+// cutOff reports whether the network has lost everything of one direction since
+// something moved last, until the peer's kernel gave up a socket that its program has
+// closed: in silence, so that nobody will ever say so (tcp_orphan_retries).
+func (s *side) cutOff() bool {
+	const soon = 5 * time.Second
+	return s.peer().over && min(s.c.wire[client].last, s.c.wire[server].last) < s.moved+soon
+}
+
 // mayTimeOut reports whether the program has asked for a failure.
 func (s *side) mayTimeOut() bool {
 	for _, o := range s.plan.options {
@@ -105,14 +113,15 @@ func (s *side) atEnd() {
 	}
 }
 
-// stoodStill notes that something sent was not acknowledged and is repeated no more:
-// netstack can lose its retransmission timer (docs/established.md, loss recovery).
+// stoodStill notes that something that a program has sent was not acknowledged and is
+// repeated no more, although the program has not closed the socket: netstack can lose its
+// retransmission timer.
 func (w *world) stoodStill() bool {
 	for _, c := range w.conns {
 		for end := range c.wire {
 			out, back := &c.wire[end], &c.wire[1-end]
 			quiet := w.now() - max(out.last, back.last)
-			if out.seen && int32(out.next-back.ack) > 0 && quiet > giveUp {
+			if out.seen && !c.sides[end].over && int32(out.next-back.ack) > 0 && quiet > giveUp {
 				w.still = true
 			}
 		}

@@ -108,7 +108,7 @@ func (s *side) step() {
 	}
 	if moved {
 		s.moved = w.now()
-	} else if w.now()-s.moved > giveUp && !s.c.peaceful() {
+	} else if w.now()-s.moved > giveUp && (!s.c.peaceful() || s.cutOff()) {
 		s.close()
 		return
 	}

@@ -22,11 +22,13 @@ import (
 const (
 	// seedsInCI is how many seeds a plain `go test` plays.
 	seedsInCI = 300
-	// stillLimit is in how many seeds one may have a sender that stands still.
-	stillLimit = 200
 	// heapLimit is the most memory that a world may need, in bytes.
 	heapLimit = 64 << 20
 )
+
+// found are seeds that have found a bug which the first ones do not: a FIN that was
+// lost in recovery and never repeated.
+var found = []uint64{920}
 
 // run plays one seed. The sum is over all packets that arrived.
 func run(seed uint64, record bool) (w *world, sum uint64) {
@@ -63,15 +65,18 @@ func TestTorture(t *testing.T) {
 	}
 	before := runtime.NumGoroutine()
 	shards := runtime.GOMAXPROCS(0)
-	var next, failed, still atomic.Uint64
+	var next, failed atomic.Uint64
 	var wg sync.WaitGroup
 	var heap atomic.Uint64
 	for range shards {
 		wg.Go(func() {
 			for {
 				seed := next.Add(1) - 1
-				if seed >= seeds || failed.Load() > 5 {
+				switch beyond := int(seed) - int(seeds); {
+				case failed.Load() > 5 || beyond >= len(found):
 					return
+				case beyond >= 0:
+					seed = found[beyond]
 				}
 				w, sum := run(seed, false)
 				if len(w.wrong) > 0 {
@@ -79,15 +84,14 @@ func TestTorture(t *testing.T) {
 					t.Error(explain(seed, w.wrong, sum))
 				}
 				if w.still {
-					still.Add(1)
-					t.Logf("seed %d: a sender stood still", seed)
+					failed.Add(1)
+					t.Errorf("seed %d: a sender stood still", seed)
 				}
 				heap.Store(max(heap.Load(), heapInUse()))
 			}
 		})
 	}
 	wg.Wait()
-	require.LessOrEqual(t, still.Load(), 2+seeds/stillLimit, "senders that stood still")
 	t.Logf("%d seeds, at most %d MiB of heap", next.Load(), heap.Load()>>20)
 	require.Less(t, heap.Load(), uint64(shards*heapLimit))
 	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
