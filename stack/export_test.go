@@ -23,7 +23,7 @@ func RefuseSegment(s *Stack, local, remote netip.AddrPort) {
 }
 
 func write(s *Stack, seg segmentOut, local, remote netip.AddrPort) {
-	pkt := seg.packet(toAddress(local.Addr()), toAddress(remote.Addr()), local.Port(), remote.Port())
+	pkt, _ := seg.packet(toAddress(local.Addr()), toAddress(remote.Addr()), local.Port(), remote.Port())
 	defer pkt.DecRef()
 	var one gstack.PacketBufferList
 	one.PushBack(pkt)
@@ -102,3 +102,15 @@ func (h *Held) Abort() {
 		ep.Abort()
 	}
 }
+
+// SegmentBetween reports whether a segment can be built from one address to another.
+func SegmentBetween(from, to netip.Addr) bool {
+	pkt, ok := new(segmentOut).packet(toAddress(from), toAddress(to), 80, 1000)
+	if ok {
+		pkt.DecRef()
+	}
+	return ok
+}
+
+// ICMPBudgets returns how many destinations of ICMP errors are remembered.
+func ICMPBudgets(s *Stack) int { return len(s.icmpLimit.recent) + len(s.icmpLimit.older) }

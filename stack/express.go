@@ -64,7 +64,7 @@ func (l *link) plainSYN(protocol tcpip.NetworkProtocolNumber, b []byte) (id gsta
 		}
 		h := header.IPv4(b)
 		const version4NoOptions = 0x45
-		if b[0] != version4NoOptions || int(h.TotalLength()) != len(b) || h.TTL() == 0 ||
+		if b[0] != version4NoOptions || int(h.TotalLength()) != len(b) ||
 			h.More() || h.FragmentOffset() != 0 || h.Protocol() != uint8(header.TCPProtocolNumber) ||
 			checksum.Checksum(b[:header.IPv4MinimumSize], 0) != 0xffff {
 			return id, nil, false
@@ -76,7 +76,7 @@ func (l *link) plainSYN(protocol tcpip.NetworkProtocolNumber, b []byte) (id gsta
 			return id, nil, false
 		}
 		h := header.IPv6(b)
-		if b[0]>>4 != 6 || int(h.PayloadLength()) != len(b)-header.IPv6MinimumSize || h.HopLimit() == 0 ||
+		if b[0]>>4 != 6 || int(h.PayloadLength()) != len(b)-header.IPv6MinimumSize ||
 			h.NextHeader() != uint8(header.TCPProtocolNumber) {
 			return id, nil, false
 		}
@@ -103,7 +103,7 @@ func (l *link) plainSYN(protocol tcpip.NetworkProtocolNumber, b []byte) (id gsta
 // look.
 func (l *link) plainSource(src tcpip.Address) bool {
 	if src.Len() == header.IPv6AddressSize {
-		return src != header.IPv6Any && src != header.IPv6Loopback && !header.IsV6MulticastAddress(src)
+		return src != header.IPv6Any && src != header.IPv6Loopback && !header.IsV6MulticastAddress(src) && !header.IsV4MappedAddress(src)
 	}
 	if first := src.As4()[0]; first == 0 || first == 127 || first >= 224 {
 		return false

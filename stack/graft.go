@@ -262,7 +262,10 @@ func (g *grafts) stray(ep *tcp.Endpoint, id gstack.TransportEndpointID) {
 
 // inject queues a segment to an endpoint as if the client had sent it.
 func (g *grafts) inject(ep *tcp.Endpoint, id gstack.TransportEndpointID, seg segmentOut) {
-	pkt := seg.packet(id.RemoteAddress, id.LocalAddress, id.RemotePort, id.LocalPort)
+	pkt, ok := seg.packet(id.RemoteAddress, id.LocalAddress, id.RemotePort, id.LocalPort)
+	if !ok {
+		return
+	}
 	defer pkt.DecRef()
 	pkt.NICID = nicID
 	pkt.RXChecksumValidated = true

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -18,6 +19,7 @@ type link struct {
 	nested.Endpoint
 	s          *Stack
 	own        []tcpip.Address
+	own4       []uint32        // those of IPv4
 	broadcasts []tcpip.Address // of the IPv4 networks
 }
 
@@ -27,6 +29,8 @@ func newLink(s *Stack, child gstack.LinkEndpoint, addresses []netip.Prefix) *lin
 		a := toAddress(p.Addr())
 		l.own = append(l.own, a)
 		if p.Addr().Is4() {
+			four := p.Addr().As4()
+			l.own4 = append(l.own4, binary.BigEndian.Uint32(four[:]))
 			subnet := tcpip.AddressWithPrefix{Address: a, PrefixLen: p.Bits()}.Subnet()
 			l.broadcasts = append(l.broadcasts, subnet.Broadcast())
 		}
@@ -52,11 +56,9 @@ func (l *link) isOwn(a tcpip.Address) bool {
 // it.
 func (l *link) DeliverNetworkPacket(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) {
 	h := fixedHeader(protocol, pkt)
-	if martian(protocol, h) {
-		l.s.drop(func(d *Drops) { d.Martians++ })
-		return
+	if !l.refuses(protocol, h, pkt) {
+		l.deliver(protocol, h, pkt)
 	}
-	l.deliver(protocol, h, pkt)
 }
 
 // deliver takes a packet with its fixedHeader.
@@ -83,22 +85,6 @@ func fixedHeader(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer)
 		return nil
 	}
 	return b
-}
-
-// martian reports whether a packet from outside has a loopback address, which no
-// packet on a wire may have (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3).
-func martian(protocol tcpip.NetworkProtocolNumber, fixed []byte) bool {
-	switch {
-	case fixed == nil:
-		return false
-	case protocol == header.IPv4ProtocolNumber:
-		const source, destination = 12, 16
-		return fixed[source] == 127 || fixed[destination] == 127
-	case protocol == header.IPv6ProtocolNumber:
-		h := header.IPv6(fixed)
-		return h.SourceAddress() == header.IPv6Loopback || h.DestinationAddress() == header.IPv6Loopback
-	}
-	return false
 }
 
 // WritePackets implements gstack.LinkWriter; netstack calls it.
@@ -148,7 +134,7 @@ func (l *link) writeLate(pkt *gstack.PacketBuffer) tcpip.Error {
 // write sends packets, but for those that do not go out.
 func (l *link) write(pkts gstack.PacketBufferList) (int, tcpip.Error) {
 	for i, pkt := range pkts.AsSlice() {
-		if l.swallows(pkt) || l.isOwn(destination(pkt)) {
+		if l.swallows(pkt) || l.isOwn(destination(pkt)) || isICMP(pkt) {
 			return l.writeSome(pkts.AsSlice(), i)
 		}
 	}
@@ -166,6 +152,7 @@ func (l *link) writeSome(pkts []*gstack.PacketBuffer, i int) (int, tcpip.Error) 
 			}
 		case n >= i && l.isOwn(destination(pkt)):
 			l.turnRound(pkt)
+		case n >= i && l.s.icmpLimit.withholds(pkt):
 		default:
 			if err := l.writeOne(pkt); err != nil {
 				return n, err

@@ -24,8 +24,11 @@ type segmentOut struct {
 }
 
 // packet returns the segment as it goes from one socket to another, with both
-// headers in place and both checksums.
-func (seg *segmentOut) packet(src, dst tcpip.Address, srcPort, dstPort uint16) *gstack.PacketBuffer {
+// headers in place and both checksums. Between the IP versions nothing goes.
+func (seg *segmentOut) packet(src, dst tcpip.Address, srcPort, dstPort uint16) (*gstack.PacketBuffer, bool) {
+	if src.Len() != dst.Len() {
+		return nil, false
+	}
 	size := header.TCPMinimumSize + len(seg.options)
 	ip := header.IPv4MinimumSize
 	if src.Len() == header.IPv6AddressSize {
@@ -79,13 +82,16 @@ func (seg *segmentOut) packet(src, dst tcpip.Address, srcPort, dstPort uint16) *
 	pkt.TransportProtocolNumber = header.TCPProtocolNumber
 	pkt.NetworkHeader().Consume(ip)
 	pkt.TransportHeader().Consume(size)
-	return pkt
+	return pkt, true
 }
 
 // send sends a segment from the local side of id, past netstack, which knows of
 // no connection there. A packet that cannot be sent is lost, as on any network.
 func (s *Stack) send(id gstack.TransportEndpointID, seg segmentOut) {
-	pkt := seg.packet(id.LocalAddress, id.RemoteAddress, id.LocalPort, id.RemotePort)
+	pkt, ok := seg.packet(id.LocalAddress, id.RemoteAddress, id.LocalPort, id.RemotePort)
+	if !ok {
+		return
+	}
 	defer pkt.DecRef()
 	if s.link.isOwn(id.RemoteAddress) {
 		s.link.turnRound(pkt)

@@ -86,6 +86,7 @@ type Stack struct {
 	timeWaits timeWaits
 	idle      idle
 	proven    proven
+	icmpLimit icmpLimit
 	bindings  bindings
 	logger    *slog.Logger
 
@@ -116,7 +117,8 @@ type Stack struct {
 
 // Drops counts what a stack threw away outside of listenq's rules.
 type Drops struct {
-	Martians      uint64 // packets from outside with a loopback address
+	Martians      uint64 // packets from outside with an address that no packet on a wire has
+	SourceRoutes  uint64 // IPv4 packets with a source route
 	Malformed     uint64 // segments to a listener whose header does not add up
 	Checksum      uint64 // segments to a listener with a wrong checksum
 	ICMP          uint64 // ICMP errors about TCP that are damaged or not for one address, and all in fragments
@@ -124,6 +126,11 @@ type Drops struct {
 	LaterOverflow uint64 // segments beyond what is queued for a second look
 	GraftFailures uint64 // connections that netstack did not take over
 	Strays        uint64 // handshakes that netstack began on its own
+
+	BroadcastEchoes    uint64 // echo requests to a broadcast or multicast address
+	ExtensionHeaders   uint64 // IPv6 packets whose extension headers Linux refuses
+	OutRateLimitGlobal uint64 // ICMP errors beyond what all destinations may get
+	OutRateLimitHost   uint64 // ICMP errors beyond what their destination may get
 }
 
 // Each calls f with every counter's name and value, in the order of the fields.
@@ -210,6 +217,9 @@ func (s *Stack) build(cfg Config) error {
 		return fmt.Errorf("stack: create interface: %w", Errno(err))
 	}
 	for _, p := range cfg.Addresses {
+		if p.Addr().Is4In6() {
+			return fmt.Errorf("stack: address %v: use the IPv4 form, %v", p, p.Addr().Unmap())
+		}
 		addr := tcpip.ProtocolAddress{
 			Protocol:          networkProtocol(p.Addr()),
 			AddressWithPrefix: tcpip.AddressWithPrefix{Address: toAddress(p.Addr()), PrefixLen: p.Bits()},
@@ -224,6 +234,7 @@ func (s *Stack) build(cfg Config) error {
 	if err := s.g.SetTransportProtocolOption(tcp.ProtocolNumber, &none); err != nil {
 		return fmt.Errorf("stack: TIME-WAIT: %w", Errno(err))
 	}
+	s.icmpLimit.init(s)
 	if err := s.g.SetPortRange(firstPort, lastPort); err != nil {
 		return fmt.Errorf("stack: port range: %w", Errno(err))
 	}

@@ -26,6 +26,11 @@ const (
 	tcpMaxOrphans
 	tcpOrphanRetries
 	tcpRetries2
+	icmpEchoIgnoreBroadcasts
+	icmpRatelimit
+	icmp6Ratelimit
+	icmpMsgsPerSec
+	icmpMsgsBurst
 	sysctlCount
 )
 
@@ -63,6 +68,12 @@ var sysctlRules = [sysctlCount]sysctlRule{
 			g.SetTransportProtocolOption(tcp.ProtocolNumber, &o)
 		},
 	},
+
+	icmpEchoIgnoreBroadcasts: {name: "net.ipv4.icmp_echo_ignore_broadcasts", most: 1, value: 1},
+	icmpRatelimit:            {name: "net.ipv4.icmp_ratelimit", most: 1<<31 - 1, value: 1000}, // milliseconds
+	icmp6Ratelimit:           {name: "net.ipv6.icmp.ratelimit", most: 1<<31 - 1, value: 100},  // milliseconds
+	icmpMsgsPerSec:           {name: "net.ipv4.icmp_msgs_per_sec", most: 1<<31 - 1, value: 1000},
+	icmpMsgsBurst:            {name: "net.ipv4.icmp_msgs_burst", most: 1<<31 - 1, value: 50},
 }
 
 // SysctlNames returns the names that Stack.Sysctl and Stack.SetSysctl know, sorted.

@@ -233,7 +233,10 @@ func (g *guard) limited(skipped, answered func(*ConnCounters)) judgement {
 // inject queues a segment of ours, with a number of zero bytes as payload, to an
 // endpoint as if the peer had sent it.
 func (g *gate) inject(ep *tcp.Endpoint, id gstack.TransportEndpointID, seg segmentOut, payload int) {
-	pkt := seg.packet(id.RemoteAddress, id.LocalAddress, id.RemotePort, id.LocalPort)
+	pkt, ok := seg.packet(id.RemoteAddress, id.LocalAddress, id.RemotePort, id.LocalPort)
+	if !ok {
+		return
+	}
 	defer pkt.DecRef()
 	if payload > 0 {
 		pkt.Data().AppendView(buffer.NewViewSize(payload))

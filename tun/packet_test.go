@@ -124,6 +124,15 @@ func TestSettleChecksum(t *testing.T) {
 	// IPv4 in IPv4: the outer packet has no checksum, the inner a partial one.
 	inner := ipPacket(4, tcpProto, payload)
 	tunnel := ipPacket(4, 4, partialSum(inner, 20, 16))
+	// A UDP packet whose sum is 0, and with it a partial checksum.
+	var zero []byte
+	for i := range 1 << 16 {
+		zero = ipPacket(4, udpProto, []byte{byte(i >> 8), byte(i)})
+		if sum := header.UDP(zero[20:]).Checksum(); sum == 0 || sum == 0xffff {
+			break
+		}
+	}
+	zeroDone := edit(zero, func(b []byte) { header.UDP(b[20:]).SetChecksum(0xffff) })
 	icmp := ipPacket(4, icmpProto, append([]byte{8, 0, 0, 0, 0, 1, 0, 1}, payload...))
 	icmpDone := edit(icmp, func(b []byte) { header.ICMPv4(b[20:]).SetChecksum(header.ICMPv4Checksum(b[20:], 0)) })
 	noSum := edit(ipPacket(4, udpProto, payload), func(b []byte) { b[26], b[27] = 0, 0 })
@@ -152,6 +161,7 @@ func TestSettleChecksum(t *testing.T) {
 		{"partial TCP is left alone", needs(20, 16), partialSum(inner, 20, 16), accept, nil},
 		{"partial ICMP is completed", needs(20, 2), icmp, accept, icmpDone},
 		{"partial TCP in a tunnel is completed", needs(40, 16), tunnel, accept, ipPacket(4, 4, inner)},
+		{"partial UDP in a tunnel, sum 0", needs(40, 6), ipPacket(4, 4, partialSum(zero, 20, 6)), accept, ipPacket(4, 4, zeroDone)},
 		{"completed at the wrong field", needs(20, 14), ipPacket(4, tcpProto, payload), dropChecksum, nil},
 	} {
 		for _, viewSize := range []int{4096, 64, 37} {

@@ -10,6 +10,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/link/nested"
+	gstack "gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/ulisten/ulisten/stack"
 	"github.com/ulisten/ulisten/tun"
@@ -503,4 +507,47 @@ func TestPathMTUDiscovery(t *testing.T) {
 	require.Equal(t, unix.EMSGSIZE, err)
 	_, err = a.Write(s, make([]byte, 1472))
 	require.NoError(t, err)
+}
+
+// tapped is a link that keeps the last packet that was sent.
+type tapped struct {
+	nested.Endpoint
+	last []byte
+}
+
+// WritePackets implements gstack.LinkWriter.
+func (l *tapped) WritePackets(pkts gstack.PacketBufferList) (int, tcpip.Error) {
+	for _, pkt := range pkts.AsSlice() {
+		b := pkt.ToBuffer()
+		l.last = b.Flatten()
+		b.Release()
+	}
+	return l.Endpoint.WritePackets(pkts)
+}
+
+// A checksum that comes out as 0 is sent as all ones: 0 says that there is none (RFC
+// 768).
+func TestDatagramChecksumOfZero(t *testing.T) {
+	near, _ := tun.Pipe(tun.PipeConfig{})
+	link := new(tapped)
+	link.Init(near, link)
+	s, err := stack.New(stack.Config{Link: link, Addresses: addressesA})
+	require.NoError(t, err)
+	defer s.Close()
+	p := NewNamespace(s).Process(16)
+	defer p.CloseAll()
+	for _, to := range []string{"192.0.2.2:9", "[2001:db8::2]:9"} {
+		domain, ip := unix.AF_INET, header.IPv4MinimumSize
+		if _, ok := inet(to).(*unix.SockaddrInet6); ok {
+			domain, ip = unix.AF_INET6, header.IPv6MinimumSize
+		}
+		fd := p.datagramSocket(t, domain, "")
+		send := func(payload []byte) uint16 {
+			_, err := p.Sendto(fd, payload, 0, inet(to))
+			require.NoError(t, err)
+			return header.UDP(link.last[ip:]).Checksum()
+		}
+		sum := send([]byte{0, 0})
+		require.EqualValues(t, 0xffff, send([]byte{byte(sum >> 8), byte(sum)}), to)
+	}
 }

@@ -2,11 +2,9 @@ package oracle
 
 import (
 	"cmp"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -61,7 +59,7 @@ func TestRecordingsOnTheRunningKernel(t *testing.T) {
 		require.NoError(t, err)
 		switch {
 		case testing.Short() && sc.Duration.Duration() > shortScenario:
-		case slices.Contains(sc.Rules, "recent-kernel") && older(running.Kernel, sc.Platform.Kernel):
+		case slices.Contains(sc.Rules, "recent-kernel") && netlab.Older(running.Kernel, sc.Platform.Kernel):
 			t.Logf("%s: not played: %s is older than %s", sc.ID, running.Kernel, sc.Platform.Kernel)
 		default:
 			all = append(all, &played{sc: sc})
@@ -113,23 +111,6 @@ func playAll(all []*played) (differ []*played) {
 		}
 	}
 	return differ
-}
-
-// older compares the first two numbers of kernel releases.
-func older(a, b string) bool {
-	numbers := func(release string) (n [2]int) {
-		fmt.Sscanf(strings.ReplaceAll(release, ".", " "), "%d %d", &n[0], &n[1])
-		return n
-	}
-	x, y := numbers(a), numbers(b)
-	return slices.Compare(x[:], y[:]) < 0
-}
-
-func TestOlder(t *testing.T) {
-	require.True(t, older("6.8.0-45-generic", "6.18.44"))
-	require.True(t, older("5.15.0", "6.1.0"))
-	require.False(t, older("6.18.1", "6.18.44"))
-	require.False(t, older("7.1.5", "6.18.44"))
 }
 
 // What was observed becomes a recording that our stack agrees with.

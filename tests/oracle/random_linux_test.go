@@ -30,15 +30,13 @@ func TestRandomScenariosOnKernelAndStack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("each scenario takes five seconds")
 	}
+	netlab.RequireKernel(t, "6.18")
 	running, err := Running()
 	require.NoError(t, err)
 	running.HZ = 250
 	var all []*played
 	for i := range *randomCount {
 		all = append(all, &played{sc: randomScenario(*randomSeed + uint64(i))})
-	}
-	if older(running.Kernel, "6.18") {
-		t.Skipf("%s is older than the rules of our stack, which are those of 6.18", running.Kernel)
 	}
 	// Further runs of what differs tell a difference from a busy machine, and from
 	// a minute that ended, with which cookies change.
