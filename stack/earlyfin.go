@@ -9,9 +9,8 @@ import (
 // An earlyFIN is a FIN without data that has overtaken data. netstack keeps one only if
 // it comes with data; the peer would have to repeat it.
 type earlyFIN struct {
-	held   bool
-	seq    seqnum.Value
-	window int // as it was in the segment
+	held bool
+	seq  seqnum.Value
 }
 
 // finishes gives netstack the FIN that came early, once all before it is there.
@@ -23,7 +22,7 @@ func (g *guard) finishes() {
 	}
 	var buf [12]byte
 	g.mu.Lock()
-	seg := segmentOut{flags: header.TCPFlagAck | header.TCPFlagFin, seq: uint32(g.fin.seq), ack: uint32(g.una), window: g.fin.window}
+	seg := segmentOut{flags: header.TCPFlagAck | header.TCPFlagFin, seq: uint32(g.fin.seq), ack: uint32(g.una), window: int(g.lastWindow)}
 	if g.stamps {
 		seg.options = timestampOption(buf[:], g.recent, 0)
 	}

@@ -41,3 +41,19 @@ func TestAFINThatComesTwice(t *testing.T) {
 	c.ExpectReadError(io.EOF)
 	p.ExpectNothing()
 }
+
+// The window that is believed afterwards is the one that the peer has told last, not
+// the one that came with the FIN.
+func TestAFINThatOvertakesKeepsTheWindow(t *testing.T) {
+	eachVersion(t, func(t *testing.T, lab *stacktest.Lab) {
+		p, c := established(lab)
+		p.Send(stacktest.Segment{Flags: fin | ack, Seq: 6, Ack: 1, ZeroWindow: true})
+		p.Expect("ACK seq=1 ack=1")
+		p.Send(stacktest.Segment{Flags: ack, Seq: 7, Ack: 1})
+		p.Send(stacktest.Segment{Flags: psh | ack, Seq: 1, Ack: 1, Payload: []byte("first")})
+		p.Expect("ACK seq=1 ack=6")
+		p.Expect("ACK seq=1 ack=7")
+		c.Write("answer")
+		p.Expect("ACK-PSH seq=1 ack=7 len=6")
+	})
+}

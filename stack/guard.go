@@ -30,7 +30,8 @@ type guard struct {
 	cork atomic.Pointer[cork]
 	last atomic.Pointer[lastSegment]
 
-	// mu is a leaf: nothing else is locked under it.
+	// mu is nearly a leaf: under it counters are counted, work is put off (later), and
+	// nothing of netstack's is locked.
 	mu sync.Mutex
 	// opening is nil unless the stack opens the connection, and has not yet.
 	opening *opening

@@ -14,16 +14,18 @@ import (
 type lastSegment struct {
 	push bool // whether the segment with the FIN carries PSH
 
-	mu  sync.Mutex
-	pkt *gstack.PacketBuffer // nil if there is none yet
+	mu   sync.Mutex
+	pkt  *gstack.PacketBuffer // nil if there is none yet
+	over bool                 // nothing waits any more
 }
 
-// take returns what waits, if anything: the caller's to send.
+// take returns what waits, if anything: the caller's to send. What a goroutine that
+// looked earlier still brings goes on at once.
 func (l *lastSegment) take() *gstack.PacketBuffer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	pkt := l.pkt
-	l.pkt = nil
+	l.pkt, l.over = nil, true
 	return pkt
 }
 
@@ -32,7 +34,7 @@ func (l *lastSegment) next(pkt *gstack.PacketBuffer, checksummed bool) []*gstack
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h, ok := headerOf(pkt)
-	if !ok {
+	if !ok || l.over {
 		return []*gstack.PacketBuffer{pkt}
 	}
 	var out []*gstack.PacketBuffer

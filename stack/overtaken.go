@@ -20,7 +20,7 @@ func (g *guard) overtaken() {
 	}
 	var buf [12]byte
 	g.mu.Lock()
-	seg := segmentOut{flags: header.TCPFlagAck, seq: uint32(g.told), ack: uint32(g.una), window: int(g.window >> g.sendScale)}
+	seg := segmentOut{flags: header.TCPFlagAck, seq: uint32(g.told), ack: uint32(g.una), window: int(g.lastWindow)}
 	if g.stamps {
 		seg.options = timestampOption(buf[:], g.recent, 0)
 	}

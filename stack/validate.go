@@ -186,7 +186,7 @@ func (g *guard) judge(h header.TCP, payload int) judgement {
 		g.edge.LessThan(seq): // an ACK from before it was shut
 		return lift
 	case length == 1 && payload == 0 && g.told.LessThan(seq):
-		g.fin = earlyFIN{true, seq, int(h.WindowSize())}
+		g.fin = earlyFIN{true, seq}
 	case length == 0 && g.told.LessThan(seq) && ack == g.nxt && g.ep.EndpointState() == tcp.StateFinWait1:
 		g.finAcked = true
 		return overtook
