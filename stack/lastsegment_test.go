@@ -16,7 +16,7 @@ func TestNothingWaitsForALastSegmentThatIsOver(t *testing.T) {
 	segment := func() *gstack.PacketBuffer {
 		a := tcpip.AddrFrom4([4]byte{192, 0, 2, 1})
 		seg := segmentOut{flags: header.TCPFlagAck}
-		pkt := seg.packet(a, a, 1, 2)
+		pkt, _ := seg.packet(a, a, 1, 2)
 		pkt.Data().AppendView(buffer.NewViewSize(1))
 		return pkt
 	}
