@@ -45,6 +45,10 @@
 //
 // # Limits
 //
+// A stack cannot run in a bubble of testing/synctest: New refuses. Packages
+// listenq/memnet (in a bubble) and stack/stacktest (in virtual time of its own) are for
+// tests.
+//
 // TCP only (package socket adds UDP and unix sockets); one link. No TCP Fast Open and no ECN. Ports are shared by the rules
 // of Linux: a listener on all addresses and one on a single address get along
 // only if both have SO_REUSEPORT, and then the latter gets what is for its address.

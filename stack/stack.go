@@ -150,6 +150,10 @@ func New(cfg Config) (*Stack, error) {
 		cfg.Link.Close()
 		return nil, errors.New("stack: the link needs neighbour resolution: use one that carries bare IP packets, such as a TUN")
 	}
+	if inBubble() {
+		cfg.Link.Close()
+		return nil, errors.New("stack: a stack cannot run in a bubble of testing/synctest, where netstack's workers would hang: use listenq/memnet there, or stack/stacktest outside of one")
+	}
 	s := &Stack{
 		clock:     cfg.Clock,
 		logger:    cfg.Logger,

@@ -44,6 +44,9 @@
 //
 // # Limits
 //
+// No link works in a bubble of testing/synctest together with netstack, whose workers
+// hang there.
+//
 // One queue per device. No UDP segmentation and no TSO with ECN: netstack
 // would misread the former and does not negotiate the latter. With offload
 // the checksum of an IP fragment is not verified (it covers packets not yet

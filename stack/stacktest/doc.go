@@ -20,6 +20,10 @@
 // milliseconds, and the same calls with the same Config.Seed give the same
 // packets, byte for byte, on any machine and under any load.
 //
+// The time is the lab's own; testing/synctest is neither needed nor possible (netstack's
+// workers hang in its bubbles, so that New fails there). Package listenq/memnet works in
+// them.
+//
 // # Clients
 //
 // A Peer sends exactly the segments that it is told to, with numbers relative to

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package stack
+
+// inBubble cannot tell here.
+func inBubble() bool { return false }
