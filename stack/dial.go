@@ -70,7 +70,7 @@ func (s *Stack) DialFrom(ctx context.Context, network string, local netip.AddrPo
 		case <-connected:
 		}
 		if terr := e.ep.LastError(); terr != nil {
-			err = Errno(terr)
+			err = e.Errno(terr)
 		} else {
 			err = nil
 		}

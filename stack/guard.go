@@ -3,6 +3,7 @@ package stack
 import (
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -76,6 +77,9 @@ type guard struct {
 	ttl, tos uint8
 
 	abandoned abandoned
+	// soft is what the network has said last of the connection (sk_err_soft), and refused
+	// what has ended connect.
+	soft, refused syscall.Errno
 	// stalled says whether netstack's timer has fired and nothing was heard since.
 	stalled stall
 	// keepalives are the probes that were sent since something was heard.

@@ -62,7 +62,16 @@ func (s *Stack) icmp(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuf
 		return true
 	}
 	g := guardOf(ep)
-	return g != nil && !g.heeds(&e, b)
+	if g == nil {
+		return false
+	}
+	if !g.heeds(&e, b) {
+		return true
+	}
+	if errno := e.errno(); errno != 0 {
+		g.suffers(errno)
+	}
+	return !e.tooBig() // what netstack is to know is the path's MTU
 }
 
 // carriesICMP reports whether a packet may hold an ICMP message. It is asked for

@@ -20,18 +20,25 @@ func (g *guard) heeds(e *icmpError, b []byte) bool {
 		g.s.count(func(c *ConnCounters) { c.OutOfWindowIcmps++ })
 		return false
 	}
-	switch v4 := e.id.RemoteAddress.Len() == header.IPv4AddressSize; {
-	case v4 && e.kind == uint8(header.ICMPv4DstUnreachable) && e.code == uint8(header.ICMPv4FragmentationNeeded):
-		if e.mtu < leastPMTU {
-			setMTU(b, leastPMTU)
-			g.mu.Lock()
-			g.fragmentable = true
-			g.mu.Unlock()
-		}
-	case !v4 && e.kind == uint8(header.ICMPv6PacketTooBig):
+	switch {
+	case !e.tooBig():
+	case e.id.RemoteAddress.Len() == header.IPv6AddressSize:
 		return e.mtu >= header.IPv6MinimumMTU // __ip6_rt_update_pmtu
+	case e.mtu < leastPMTU:
+		setMTU(b, leastPMTU)
+		g.mu.Lock()
+		g.fragmentable = true
+		g.mu.Unlock()
 	}
 	return true
+}
+
+// tooBig reports whether the error is about the path's MTU.
+func (e *icmpError) tooBig() bool {
+	if e.id.RemoteAddress.Len() == header.IPv6AddressSize {
+		return e.kind == uint8(header.ICMPv6PacketTooBig)
+	}
+	return e.kind == uint8(header.ICMPv4DstUnreachable) && e.code == uint8(header.ICMPv4FragmentationNeeded)
 }
 
 // setMTU changes what an ICMPv4 "fragmentation needed" says; b is a whole packet.

@@ -157,7 +157,7 @@ func (t *tcpSocket) take(err tcpip.Error) {
 	case *tcpip.ErrConnectionAborted:
 		t.err = unix.ECONNRESET
 	default:
-		t.err = stack.Errno(err)
+		t.err = t.conn.Errno(err)
 	}
 }
 

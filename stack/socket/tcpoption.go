@@ -382,6 +382,9 @@ func tcpHops(field func(*tcpOptions) *int) func(*tcpSocket) ([]byte, error) {
 func (t *tcpSocket) errorOption() ([]byte, error) {
 	err := t.err
 	t.err = 0
+	if err == 0 && t.ep != nil {
+		err = t.conn.SoftError()
+	}
 	return intOption(int(err)), nil
 }
 
