@@ -114,3 +114,6 @@ func SegmentBetween(from, to netip.Addr) bool {
 
 // ICMPBudgets returns how many destinations of ICMP errors are remembered.
 func ICMPBudgets(s *Stack) int { return len(s.icmpLimit.recent) + len(s.icmpLimit.older) }
+
+// ReceiveMemory is what a connection's receive buffer is charged, in bytes.
+func ReceiveMemory(c *Conn) int { return receiveMemory(c.ep) }

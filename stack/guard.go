@@ -80,6 +80,9 @@ type guard struct {
 	// soft is what the network has said last of the connection (sk_err_soft), and refused
 	// what has ended connect.
 	soft, refused syscall.Errno
+	// waits says that no program has accepted the connection, so that its receive
+	// buffer is small.
+	waits bool
 	// stalled says whether netstack's timer has fired and nothing was heard since.
 	stalled stall
 	// keepalives are the probes that were sent since something was heard.
@@ -133,6 +136,7 @@ func (s *Stack) guardAccepted(ep *tcp.Endpoint, gr *graft) {
 		scale = gr.offer.windowScale
 	}
 	g.receiveScale = uint8(scale)
+	g.waits = gr.offer.ReceiveBuffer == 0
 	g.window = uint32(gr.window) << g.sendScale
 	g.lastWindow = gr.window
 	g.recentAt = s.now()

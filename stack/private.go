@@ -203,9 +203,11 @@ func adopt(ep *tcp.Endpoint, now tcpip.MonotonicTime, h *listenq.Handshake, o *o
 	*(*seqnum.Size)(unsafe.Add(hs, p.synWnd)) = seqnum.Size(window)
 	*(*int)(unsafe.Add(hs, p.synScale)) = o.windowScale
 	ep.SACKPermitted = o.sack && h.Peer.SACKPermitted
-	if size := int64(o.ReceiveBuffer); size != 0 {
-		ep.SocketOptions().SetReceiveBufferSize(size, false)
+	size := o.ReceiveBuffer
+	if size == 0 {
+		size = waitingBuffer
 	}
+	ep.SocketOptions().SetReceiveBufferSize(int64(size), false)
 	*(*tcpip.MonotonicTime)(unsafe.Add(hs, p.startTime)) = now.Add(-h.RTT)
 	*(*bool)(unsafe.Add(hs, p.noSample)) = h.RTT == 0
 	// The final ACK is here, however long netstack takes to look at it.

@@ -143,8 +143,12 @@ func (l *Listener) take() (*Endpoint, frontState) {
 		l.bury()
 		c, state = l.takeFront()
 	}
-	if state == frontAborted && c.ep != nil {
+	switch {
+	case c == nil || c.ep == nil:
+	case state == frontAborted:
 		c.Abort()
+	case state == frontReady:
+		c.admit()
 	}
 	return c, state
 }
