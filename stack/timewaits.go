@@ -78,6 +78,7 @@ func (t *timeWaits) admit(e *Endpoint, w *timeWait) {
 		delete(t.leaving, w.flow)
 	}
 	t.counted()
+	killed := w.deadline-w.entered <= twKilled
 	t.mu.Unlock()
 	if before != nil {
 		return
@@ -86,7 +87,7 @@ func (t *timeWaits) admit(e *Endpoint, w *timeWait) {
 		switch {
 		case !room:
 			c.TCPTimeWaitOverflow++
-		case w.deadline-w.entered <= twKilled:
+		case killed:
 			c.TWKilled++
 		default:
 			c.TW++
