@@ -29,9 +29,16 @@ func (l *link) refuses4(h header.IPv4, pkt *gstack.PacketBuffer) bool {
 		l.s.drop(func(d *Drops) { d.Martians++ })
 		return true
 	}
-	if h.HeaderLength() > header.IPv4MinimumSize && sourceRouted(h, pkt) {
-		l.s.drop(func(d *Drops) { d.SourceRoutes++ })
-		return true
+	if size := int(h.HeaderLength()); size > header.IPv4MinimumSize {
+		b, ok := pkt.Data().PullUp(size)
+		if !ok {
+			return false
+		}
+		h = header.IPv4(b) // the packet may have moved
+		if sourceRouted(b) {
+			l.s.drop(func(d *Drops) { d.SourceRoutes++ })
+			return true
+		}
 	}
 	if h.Protocol() == uint8(header.ICMPv4ProtocolNumber) && l.echoToMany(h, dst, pkt) {
 		l.s.drop(func(d *Drops) { d.BroadcastEchoes++ })
@@ -60,13 +67,9 @@ func (l *link) martian4(src, dst uint32) bool {
 	return false
 }
 
-// sourceRouted reports whether a packet says by which hosts it wants to come, which
-// accept_source_route forbids (ip_rcv_options).
-func sourceRouted(h header.IPv4, pkt *gstack.PacketBuffer) bool {
-	b, ok := pkt.Data().PullUp(int(h.HeaderLength()))
-	if !ok {
-		return false
-	}
+// sourceRouted reports whether an IPv4 header with options says by which hosts the
+// packet wants to come, which accept_source_route forbids (ip_rcv_options).
+func sourceRouted(b []byte) bool {
 	const looseSourceRoute, strictSourceRoute = 131, 137
 	routes := 0
 	for o := b[header.IPv4MinimumSize:]; len(o) > 0 && header.IPv4OptionType(o[0]) != header.IPv4OptionListEndType; {

@@ -55,9 +55,9 @@ func (l *link) isOwn(a tcpip.Address) bool {
 // DeliverNetworkPacket implements gstack.NetworkDispatcher; the user's link calls
 // it.
 func (l *link) DeliverNetworkPacket(protocol tcpip.NetworkProtocolNumber, pkt *gstack.PacketBuffer) {
-	h := fixedHeader(protocol, pkt)
-	if !l.refuses(protocol, h, pkt) {
-		l.deliver(protocol, h, pkt)
+	if !l.refuses(protocol, fixedHeader(protocol, pkt), pkt) {
+		// To look further into a packet may move it.
+		l.deliver(protocol, fixedHeader(protocol, pkt), pkt)
 	}
 }
 
