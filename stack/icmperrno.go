@@ -58,16 +58,19 @@ func (e *icmpError) errno() syscall.Errno {
 // is being opened, and is soft afterwards, when SO_ERROR tells it and it takes the place
 // of ETIMEDOUT (sk_err_soft). The endpoint is not locked.
 func (g *guard) suffers(errno syscall.Errno) {
+	state := g.ep.EndpointState()
+	connects := state == tcp.StateConnecting || state == tcp.StateSynSent
 	g.mu.Lock()
-	g.soft = errno
+	if connects {
+		g.refused = errno
+	} else {
+		g.soft = errno
+	}
 	protocol := networkProtocol(fromAddress(g.id.RemoteAddress))
 	g.mu.Unlock()
-	if g.ep.EndpointState() != tcp.StateConnecting && g.ep.EndpointState() != tcp.StateSynSent {
+	if !connects {
 		return
 	}
-	g.mu.Lock()
-	g.refused = errno
-	g.mu.Unlock()
 	pkt := gstack.NewPacketBuffer(gstack.PacketBufferOptions{})
 	defer pkt.DecRef()
 	pkt.NetworkProtocolNumber = protocol
