@@ -115,7 +115,7 @@ func (s *Stack) Sysctl(name string) (string, error) {
 	if id, ok := findSysctl(name); ok {
 		return strconv.Itoa(s.sysctl(id)), nil
 	}
-	if err := checkSysctl(name); err != nil {
+	if err := KnowsSysctl(name); err != nil {
 		return "", err
 	}
 	s.mu.RLock()
@@ -137,7 +137,7 @@ func (s *Stack) SetSysctl(name, value string) error {
 		s.storeSysctl(id, v)
 		return nil
 	}
-	if err := checkSysctl(name); err != nil {
+	if err := KnowsSysctl(name); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -172,7 +172,7 @@ func CheckSysctl(name, value string) error {
 		_, err := sysctlRules[id].parse(value)
 		return err
 	}
-	if err := checkSysctl(name); err != nil {
+	if err := KnowsSysctl(name); err != nil {
 		return err
 	}
 	var scratch listenq.Sysctls
@@ -188,9 +188,10 @@ func (r *sysctlRule) parse(value string) (int, error) {
 	return v, nil
 }
 
-// checkSysctl refuses a name that neither the stack nor its listen queues know.
-func checkSysctl(name string) error {
-	if slices.Contains(listenq.SysctlNames(), strings.ReplaceAll(name, "/", ".")) {
+// KnowsSysctl returns the error of a name that neither a stack nor its listen queues
+// know, which lists those that they do.
+func KnowsSysctl(name string) error {
+	if slices.Contains(SysctlNames(), strings.ReplaceAll(name, "/", ".")) {
 		return nil
 	}
 	return fmt.Errorf("unknown sysctl %q: use one of %s", name, strings.Join(SysctlNames(), ", "))

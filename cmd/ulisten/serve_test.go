@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -275,6 +276,10 @@ func TestChangesWhileItRuns(t *testing.T) {
 	r.ulisten("set", r.addr+":80", "backlog=9")
 	require.Equal(t, 6, r.listener(80).Limit)
 	require.Equal(t, "{\"net.core.somaxconn\":\"6\"}\n", r.ulisten("sysctl", "--json", "net.core.somaxconn"))
+	for _, name := range stack.SysctlNames() { // each by its name, and not only in the list of all
+		require.Regexp(t, "^"+regexp.QuoteMeta(name)+" = \\d+\n$", r.ulisten("sysctl", name))
+	}
+	require.Equal(t, "net.ipv4.tcp_fin_timeout = 5\n", r.ulisten("sysctl", "-w", "net.ipv4.tcp_fin_timeout=5"))
 	require.Equal(t, len(stack.SysctlNames()), strings.Count(r.ulisten("sysctl"), "\n"))
 
 	eventually(t, "two are queued", func() bool { return r.listener(80).AcceptQueue == 2 })

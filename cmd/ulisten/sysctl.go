@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ulisten/ulisten/listenq"
+	"github.com/ulisten/ulisten/stack"
 )
 
 // sysctlCmd is `ulisten sysctl`.
@@ -30,7 +30,6 @@ func (*sysctlCmd) Help() string {
 // Run asks the running serve.
 func (s *sysctlCmd) Run(c *console) error {
 	r := request{Op: "sysctl"}
-	scratch := listenq.DefaultSysctls()
 	for _, arg := range s.Names {
 		if s.Write {
 			var v sysctlFlag
@@ -43,7 +42,7 @@ func (s *sysctlCmd) Run(c *console) error {
 		if strings.Contains(arg, "=") {
 			return usagef("%q changes a setting: add -w", arg)
 		}
-		if _, err := scratch.Get(arg); err != nil {
+		if err := stack.KnowsSysctl(arg); err != nil {
 			return usageError{err}
 		}
 		r.Names = append(r.Names, arg)
