@@ -31,7 +31,7 @@ type Mutation struct {
 //	+ the bug
 //	test TestThatNotices
 //
-// One that begins with # is a comment.
+// A bug that is empty leaves the line out. An entry that begins with # is a comment.
 func Read(t *testing.T, path string) (all []Mutation) {
 	t.Helper()
 	data, err := os.ReadFile(path)
@@ -46,7 +46,7 @@ func Read(t *testing.T, path string) (all []Mutation) {
 		for i, field := range []struct {
 			prefix string
 			value  *string
-		}{{"file ", &m.File}, {"- ", &m.Line}, {"+ ", &m.Bug}, {"test ", &m.Test}} {
+		}{{"file ", &m.File}, {"- ", &m.Line}, {"+", &m.Bug}, {"test ", &m.Test}} {
 			value, ok := strings.CutPrefix(lines[i+1], field.prefix)
 			require.True(t, ok, lines[i+1])
 			*field.value = strings.TrimSpace(value)
