@@ -80,5 +80,5 @@ func (c *Conn) streamError(op string, err tcpip.Error) error {
 	if _, ok := err.(*tcpip.ErrClosedForReceive); ok && op == "read" {
 		return io.EOF
 	}
-	return opError(op, "tcp", c.local, c.remote, op, err)
+	return c.opError(op, os.NewSyscallError(op, c.e.Errno(err)))
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -38,5 +39,24 @@ func TestICMPErrorsOfAConnect(t *testing.T) {
 			require.Equal(t, want, e.Errno(terr), kind)
 		}
 		require.NoError(t, s.Close())
+	}
+}
+
+// A soft error is what a connection ends with that its peer does not answer, also where
+// it is a net.Conn (tcp_write_err).
+func TestASoftErrorTakesThePlaceOfATimeout(t *testing.T) {
+	for name, e := range map[string]*stacktest.ICMPError{"none": nil, "host unreachable": {Type: 3, Code: 1, Seq: 1}} {
+		lab := stacktest.New(t, stacktest.Config{})
+		lab.SetSysctl("net.ipv4.tcp_retries2", "1")
+		p, c := established(lab)
+		c.Write("x")
+		want := syscall.ETIMEDOUT
+		if e != nil {
+			p.SendICMP(*e)
+			want = syscall.EHOSTUNREACH
+		}
+		lab.Advance(10 * time.Second)
+		_, err := c.TryRead(make([]byte, 1))
+		require.ErrorIs(t, err, want, name)
 	}
 }
